@@ -1,0 +1,170 @@
+//! What an edit is asked to do, in tokens: prompts, subject positions, target, layer.
+//!
+//! Does not tokenise and does not choose prefixes; the caller brings ids.
+
+use core::fmt;
+
+use crate::backend::ModelSpec;
+
+/// Most prompts in one problem: rewrite prompts and the essence prompt.
+pub const MAX_PROMPTS: usize = 16;
+/// Longest target in tokens.
+pub const MAX_TARGET_TOKENS: usize = 32;
+
+/// What a prompt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Should end in the target: the last `target.len()` rows of `tokens` predict it.
+    Rewrite,
+    /// "{subject} is a": its last row's distribution should stay as it was.
+    Essence,
+}
+
+/// One token sequence of an edit.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompt<'a> {
+    /// For [`Role::Rewrite`]: prefix, prompt and all target tokens but the last. For [`Role::Essence`]: all of it.
+    pub tokens: &'a [u32],
+    /// Position `s` of the subject's last token.
+    pub subject_last: usize,
+    /// What the prompt is for.
+    pub role: Role,
+}
+
+impl Prompt<'_> {
+    /// Rows that a δ can change: positions `s..T`.
+    pub fn suffix_rows(&self) -> usize {
+        self.tokens.len().saturating_sub(self.subject_last)
+    }
+}
+
+/// An edit to be made: checked prompts, target and layer. Rewrite prompts come first, at most one essence prompt last.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    prompts: &'a [Prompt<'a>],
+    target: &'a [u32],
+    layer: usize,
+}
+
+/// Why a [`Problem`] cannot be posed to a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProblemError {
+    /// No rewrite prompt, or more than [`MAX_PROMPTS`] prompts.
+    PromptCount(usize),
+    /// The target has no token.
+    TargetEmpty,
+    /// The target has more than [`MAX_TARGET_TOKENS`] tokens.
+    TargetTooLong(usize),
+    /// The layer is not one of the model's, or its last (nothing above it could read the change).
+    Layer {
+        /// The layer asked for.
+        layer: usize,
+        /// Number of layers of the model.
+        layers: usize,
+    },
+    /// The prompt with this index is longer than the model's context.
+    PromptTooLong(usize),
+    /// The prompt with this index has its subject outside of it, or behind the first row that predicts the target.
+    Subject(usize),
+    /// The prompt with this index names a token outside the vocabulary.
+    Token(usize),
+    /// The essence prompt is not the last, or there are two.
+    EssenceOrder,
+}
+
+impl fmt::Display for ProblemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PromptCount(n) => write!(f, "{n} prompts given, 1 to {MAX_PROMPTS} needed"),
+            Self::TargetEmpty => write!(f, "the target is empty"),
+            Self::TargetTooLong(n) => write!(f, "the target has {n} tokens, at most {MAX_TARGET_TOKENS} are possible"),
+            Self::Layer { layer, layers } => {
+                write!(f, "layer {layer} cannot be edited: the model has {layers}, the last one excluded")
+            }
+            Self::PromptTooLong(i) => write!(f, "prompt {i} is longer than the model's context"),
+            Self::Subject(i) => write!(f, "prompt {i} has its subject in the wrong place"),
+            Self::Token(i) => write!(f, "prompt {i} has a token outside the vocabulary"),
+            Self::EssenceOrder => write!(f, "the essence prompt must be the last one, and the only one"),
+        }
+    }
+}
+
+impl core::error::Error for ProblemError {}
+
+impl<'a> Problem<'a> {
+    /// Checks the parts against each other and against the model.
+    pub fn new(
+        spec: &ModelSpec,
+        layer: usize,
+        prompts: &'a [Prompt<'a>],
+        target: &'a [u32],
+    ) -> Result<Self, ProblemError> {
+        if layer + 1 >= spec.layers {
+            return Err(ProblemError::Layer { layer, layers: spec.layers });
+        }
+        if target.is_empty() {
+            return Err(ProblemError::TargetEmpty);
+        }
+        if target.len() > MAX_TARGET_TOKENS {
+            return Err(ProblemError::TargetTooLong(target.len()));
+        }
+        let rewrites = prompts.iter().take_while(|p| p.role == Role::Rewrite).count();
+        if rewrites == 0 || prompts.len() > MAX_PROMPTS {
+            return Err(ProblemError::PromptCount(prompts.len()));
+        }
+        if prompts.len() > rewrites + 1 {
+            return Err(ProblemError::EssenceOrder);
+        }
+        for (index, prompt) in prompts.iter().enumerate() {
+            let tokens = prompt.tokens.len();
+            if tokens > spec.max_tokens {
+                return Err(ProblemError::PromptTooLong(index));
+            }
+            let read_rows = if prompt.role == Role::Rewrite { target.len() } else { 1 };
+            if prompt.subject_last + read_rows > tokens {
+                return Err(ProblemError::Subject(index));
+            }
+            if prompt.tokens.iter().chain(target).any(|&t| t as usize >= spec.vocab) {
+                return Err(ProblemError::Token(index));
+            }
+        }
+        Ok(Self { prompts, target, layer })
+    }
+
+    /// All prompts, the essence prompt last.
+    pub fn prompts(&self) -> &'a [Prompt<'a>] {
+        self.prompts
+    }
+
+    /// The prompts that should end in the target.
+    pub fn rewrites(&self) -> &'a [Prompt<'a>] {
+        let count = self.prompts.iter().take_while(|p| p.role == Role::Rewrite).count();
+        self.prompts.get(..count).unwrap_or(self.prompts)
+    }
+
+    /// The prompt whose distribution should stay.
+    pub fn essence(&self) -> Option<&'a Prompt<'a>> {
+        self.prompts.last().filter(|p| p.role == Role::Essence)
+    }
+
+    /// The target's tokens.
+    pub fn target(&self) -> &'a [u32] {
+        self.target
+    }
+
+    /// The edit layer `l`.
+    pub fn layer(&self) -> usize {
+        self.layer
+    }
+
+    /// Rows that one candidate costs with the prefix cache: Σ (T − s).
+    pub fn suffix_rows(&self) -> usize {
+        self.prompts.iter().map(Prompt::suffix_rows).sum()
+    }
+
+    /// Rows of whole forward passes over all prompts: Σ T.
+    pub fn total_rows(&self) -> usize {
+        self.prompts.iter().map(|p| p.tokens.len()).sum()
+    }
+}
