@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod editing;
+pub mod generate;
 pub mod model;
 pub mod op;
+pub mod patches;
+pub mod transformer;
 pub mod weights;

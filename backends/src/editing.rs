@@ -1,0 +1,416 @@
+//! [`ForwardBackend`] for a [`Transformer`]: the exact prefix cache, and all candidates of a step in one batch.
+//!
+//! Chooses nothing: which δ to try is the editor's affair.
+
+use mobiedit_core::backend::{ForwardBackend, Loss, ModelSpec, PatchId};
+use mobiedit_core::prefix_cache::CacheLayout;
+use mobiedit_core::problem::{MAX_PROMPTS, MAX_TARGET_TOKENS, Problem, Prompt, Role};
+use mobiedit_core::rank_one::RankOne;
+
+use crate::device::Device;
+use crate::op::{Activation, Op, Pool, READOUT_WIDTH, Read, Rows, Segment, Slot};
+use crate::transformer::{Activations, ForwardError, Transformer};
+
+const MAX_READS: usize = MAX_PROMPTS * MAX_TARGET_TOKENS;
+
+/// The rows of one candidate whose logits matter, and what is read there.
+#[derive(Default)]
+struct Reads {
+    rows: heapless::Vec<u32, MAX_READS>,
+    what: heapless::Vec<Read, MAX_READS>,
+}
+
+impl Reads {
+    /// Adds what `prompt` reads; its last row is row `end − 1` of the copy.
+    fn push(&mut self, prompt: &Prompt<'_>, target: &[u32], end: usize) {
+        let first = end.saturating_sub(if prompt.role == Role::Rewrite { target.len() } else { 1 });
+        for (i, row) in (first..end).enumerate() {
+            let read = match prompt.role {
+                Role::Rewrite => target.get(i).map_or(Read::Divergence, |&t| Read::Target(t)),
+                Role::Essence => Read::Divergence,
+            };
+            // The capacities are those of a checked problem.
+            let _ = self.rows.push(row as u32).and(self.what.push(read).map_err(|_| 0));
+        }
+    }
+}
+
+/// Sums the readouts of one candidate into its loss. `stats` has [`READOUT_WIDTH`] numbers per read.
+fn sum_up<E>(problem: &Problem<'_>, reads: &[Read], stats: &[f32], kl_read: bool) -> Result<Loss, ForwardError<E>> {
+    let (mut nll, mut loss) = (0.0, Loss::default());
+    for (read, stat) in reads.iter().zip(stats.chunks_exact(READOUT_WIDTH)) {
+        let [log_sum_exp, target_logit, _, best, divergence] = stat else { continue };
+        match read {
+            Read::Target(token) => {
+                nll += f64::from(log_sum_exp - target_logit);
+                loss.targets += 1;
+                loss.hits += u32::from(*best == *token as f32);
+            }
+            Read::Divergence if kl_read => loss.kl = *divergence,
+            Read::Divergence => {}
+        }
+    }
+    loss.nll = (nll / (problem.rewrites().len() * problem.target().len()) as f64) as f32;
+    if loss.nll.is_finite() && loss.kl.is_finite() { Ok(loss) } else { Err(ForwardError::NotFinite) }
+}
+
+impl<D: Device> Transformer<'_, D> {
+    /// Embeds one sequence and runs the layers `0..=last` over it: the state after that layer's list.
+    fn run_sequence(&mut self, tokens: &[u32], last: usize) -> Result<Activations, ForwardError<D::Error>> {
+        let act = self.activations(tokens.len())?;
+        let segments = [Segment { rows: tokens.len(), ..Segment::default() }];
+        let rows = Rows { copies: 1, segments: &segments };
+        self.embed(&act, tokens)?;
+        self.rope_table(&act, rows);
+        for layer in 0..=last {
+            self.layer(layer, &act, rows, &mut [], 0, layer == last)?;
+        }
+        Ok(act)
+    }
+
+    /// Runs a text up to `layer` and copies out every position's key, `(tokens, d_ff)`, and value, `(tokens, d_model)`:
+    /// the input and the output of that layer's `down_proj`. The raw material of `C` and of the bank of values.
+    pub fn capture(
+        &mut self,
+        tokens: &[u32],
+        layer: usize,
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) -> Result<(), ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        check_len(keys.len(), tokens.len() * spec.d_ff)?;
+        check_len(values.len(), tokens.len() * spec.d_model)?;
+        let act = self.run_sequence(tokens, layer)?;
+        copy_prefix(self.slice(act.gate), keys);
+        copy_prefix(self.slice(act.h), values);
+        Ok(())
+    }
+
+    /// Fills one prompt's part of the cache, its key, and hands back whether all went well; the state stays in `work`.
+    fn prefill_prompt(
+        &mut self,
+        layout: &CacheLayout<'_>,
+        index: usize,
+        prompt: &Prompt<'_>,
+        layer: usize,
+        cache: &mut [f32],
+    ) -> Result<(), ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        let tokens = prompt.tokens.len();
+        let act = Activations::new(&self.model.config, tokens);
+        let hidden = layout.hidden(index);
+        let suffix = act.x.start + prompt.subject_last * spec.d_model..act.x.start + act.x.len;
+        copy_prefix(self.work.get(suffix).unwrap_or(&[]), cache.get_mut(hidden).ok_or(ForwardError::OutOfRange)?);
+        if prompt.subject_last == 0 {
+            return Ok(());
+        }
+        // The positions before s alone go on: x holds them first, and the other buffers are written anew.
+        let act = Activations::new(&self.model.config, prompt.subject_last);
+        let segments = [Segment { rows: prompt.subject_last, ..Segment::default() }];
+        let rows = Rows { copies: 1, segments: &segments };
+        self.rope_table(&act, rows);
+        for (above, at) in (layer + 1..spec.layers).enumerate() {
+            self.layer(at, &act, rows, &mut [], 0, false)?;
+            let len = prompt.subject_last * spec.kv_dim;
+            for (slot, range) in [(act.k, layout.keys(index)), (act.v, layout.values(index))] {
+                let start = range.start + above * len;
+                let out = cache.get_mut(start..start + len).ok_or(ForwardError::OutOfRange)?;
+                copy_prefix(self.slice(slot), out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments of one candidate over the cached prompts `which`, and what is read there.
+    fn plan(
+        layout: &CacheLayout<'_>,
+        problem: &Problem<'_>,
+        which: core::ops::Range<usize>,
+        kv_dim: usize,
+    ) -> (heapless::Vec<Segment, MAX_PROMPTS>, Reads) {
+        let (mut segments, mut reads, mut row) = (heapless::Vec::new(), Reads::default(), 0);
+        for (index, prompt) in problem.prompts().iter().enumerate().filter(|(i, _)| which.contains(i)) {
+            let segment = Segment {
+                row,
+                rows: prompt.suffix_rows(),
+                cached: prompt.subject_last,
+                keys: layout.keys(index).start,
+                values: layout.values(index).start,
+                stride: prompt.subject_last * kv_dim,
+            };
+            row += segment.rows;
+            // The capacities are those of a checked problem.
+            let _ = segments.push(segment);
+            reads.push(prompt, problem.target(), row);
+        }
+        (segments, reads)
+    }
+
+    /// Runs the layers above the edit layer over cached rows with each δ added (none if `deltas` is empty); afterwards
+    /// `x` holds their output.
+    fn run_suffixes(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        deltas: &[f32],
+        rows: Rows<'_>,
+        which: core::ops::Range<usize>,
+    ) -> Result<Activations, ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        let layout = CacheLayout::new(spec, *problem);
+        let act = self.activations(rows.total())?;
+        let per_copy = rows.per_copy();
+        let x = self.work.get_mut(act.x.start..act.x.start + act.x.len).unwrap_or(&mut []);
+        for copy in x.chunks_exact_mut((per_copy * spec.d_model).max(1)) {
+            for (segment, index) in rows.segments.iter().zip(which.clone()) {
+                let start = segment.row * spec.d_model;
+                let out = copy.get_mut(start..start + segment.rows * spec.d_model);
+                copy_prefix(cache.get(layout.hidden(index)).unwrap_or(&[]), out.unwrap_or(&mut []));
+            }
+        }
+        if !deltas.is_empty() {
+            let at: heapless::Vec<u32, MAX_PROMPTS> = rows.segments.iter().map(|s| s.row as u32).collect();
+            self.run(cache, &[Op::Inject { x: act.x, per_copy, rows: &at, delta: deltas }])?;
+        }
+        self.rope_table(&act, rows);
+        for (above, layer) in (problem.layer() + 1..spec.layers).enumerate() {
+            self.layer(layer, &act, rows, cache, above, false)?;
+        }
+        Ok(act)
+    }
+
+    /// Gathers the read rows of `x` behind each other, normalised: `(copies · reads, d_model)`.
+    pub(crate) fn read_rows(
+        &mut self,
+        act: &Activations,
+        copies: usize,
+        per_copy: usize,
+        rows: &[u32],
+    ) -> Result<Slot, ForwardError<D::Error>> {
+        let len = copies * rows.len() * self.model.config.spec.d_model;
+        let (gathered, normalised) = (Slot { len, ..act.h }, Slot { len, ..act.x });
+        let weight = self.model.output_norm;
+        let eps = self.model.config.norm_eps;
+        self.run(
+            &mut [],
+            &[
+                Op::Gather { x: act.x, per_copy, rows, copies, out: gathered },
+                Op::RmsNorm { x: gathered, weight, eps, out: normalised },
+            ],
+        )?;
+        Ok(normalised)
+    }
+
+    /// Reads `reads` off the final `x`; the statistics stay in the returned slot.
+    fn read_out(
+        &mut self,
+        act: &Activations,
+        copies: usize,
+        per_copy: usize,
+        reads: &Reads,
+        cache: &mut [f32],
+        clean: Slot,
+    ) -> Result<Slot, ForwardError<D::Error>> {
+        let x = self.read_rows(act, copies, per_copy, &reads.rows)?;
+        // `gate` is free now; READOUT_WIDTH numbers a row fit where d_ff do.
+        let out = Slot { len: copies * reads.rows.len() * READOUT_WIDTH, ..act.gate };
+        let (head, activation) = (self.model.head, self.activation());
+        self.run(cache, &[Op::Readout { x, head, activation, reads: &reads.what, clean, out }])?;
+        Ok(out)
+    }
+
+    /// Losses of as many candidates as are run at once.
+    fn losses_at_once(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        deltas: &[f32],
+        out: &mut [Loss],
+    ) -> Result<(), ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        let layout = CacheLayout::new(spec, *problem);
+        let all = 0..problem.prompts().len();
+        let (segments, reads) = Self::plan(&layout, problem, all.clone(), spec.kv_dim);
+        let rows = Rows { copies: out.len(), segments: &segments };
+        let act = self.run_suffixes(problem, cache, deltas, rows, all)?;
+        let clean = cache_slot(layout.clean_logits());
+        let stats = self.read_out(&act, out.len(), rows.per_copy(), &reads, cache, clean)?;
+        let per_candidate = (reads.what.len() * READOUT_WIDTH).max(1);
+        for (loss, stats) in out.iter_mut().zip(self.slice(stats).chunks_exact(per_candidate)) {
+            *loss = sum_up(problem, &reads.what, stats, true)?;
+        }
+        Ok(())
+    }
+
+    /// One prompt by a whole forward pass: every layer over every row, δ added after the edit layer. Statistics of its reads.
+    fn whole_pass(
+        &mut self,
+        problem: &Problem<'_>,
+        prompt: &Prompt<'_>,
+        delta: Option<&[f32]>,
+        cache: &mut [f32],
+        clean: Slot,
+    ) -> Result<(Reads, Slot), ForwardError<D::Error>> {
+        let tokens = prompt.tokens.len();
+        let act = self.run_sequence(prompt.tokens, problem.layer())?;
+        if let Some(delta) = delta {
+            let at = [prompt.subject_last as u32];
+            self.run(&mut [], &[Op::Inject { x: act.x, per_copy: tokens, rows: &at, delta }])?;
+        }
+        let segments = [Segment { rows: tokens, ..Segment::default() }];
+        let rows = Rows { copies: 1, segments: &segments };
+        for layer in problem.layer() + 1..self.model.config.spec.layers {
+            self.layer(layer, &act, rows, &mut [], 0, false)?;
+        }
+        let mut reads = Reads::default();
+        reads.push(prompt, problem.target(), tokens);
+        let stats = self.read_out(&act, 1, tokens, &reads, cache, clean)?;
+        Ok((reads, stats))
+    }
+
+    /// The same losses as [`ForwardBackend::losses`], each candidate by whole forward passes, one at a time: the
+    /// comparison that shows the prefix cache to be exact and what it saves. Of `cache`, only the clean logits are read.
+    pub fn losses_uncached(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        deltas: &[f32],
+        out: &mut [Loss],
+    ) -> Result<(), ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        let clean = cache_slot(CacheLayout::new(spec, *problem).clean_logits());
+        for (delta, loss) in deltas.chunks_exact(spec.d_model).zip(out) {
+            *loss = self.whole_loss(problem, Some(delta), cache, clean)?;
+        }
+        Ok(())
+    }
+
+    fn whole_loss(
+        &mut self,
+        problem: &Problem<'_>,
+        delta: Option<&[f32]>,
+        cache: &mut [f32],
+        clean: Slot,
+    ) -> Result<Loss, ForwardError<D::Error>> {
+        let mut what: heapless::Vec<Read, MAX_READS> = heapless::Vec::new();
+        let mut stats: heapless::Vec<f32, { MAX_READS * READOUT_WIDTH }> = heapless::Vec::new();
+        let with_kl = clean.len > 0;
+        let prompts = if with_kl { problem.prompts() } else { problem.rewrites() };
+        for prompt in prompts {
+            let (reads, slot) = self.whole_pass(problem, prompt, delta, cache, clean)?;
+            let filled = what.extend_from_slice(&reads.what).and(stats.extend_from_slice(self.slice(slot)));
+            filled.map_err(|_| ForwardError::OutOfRange)?;
+        }
+        sum_up(problem, &what, &stats, with_kl)
+    }
+}
+
+fn cache_slot(range: core::ops::Range<usize>) -> Slot {
+    Slot { pool: Pool::Cache, start: range.start, len: range.len() }
+}
+
+fn check_len<E>(given: usize, need: usize) -> Result<(), ForwardError<E>> {
+    if given < need { Err(ForwardError::BufferTooSmall { need, given }) } else { Ok(()) }
+}
+
+/// Copies as much of `from` as fits `to`.
+fn copy_prefix(from: &[f32], to: &mut [f32]) {
+    for (out, x) in to.iter_mut().zip(from) {
+        *out = *x;
+    }
+}
+
+impl<D: Device> ForwardBackend for Transformer<'_, D> {
+    type Error = ForwardError<D::Error>;
+
+    fn spec(&self) -> ModelSpec {
+        self.model.config.spec
+    }
+
+    fn prefill(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        keys: &mut [f32],
+        value: &mut [f32],
+    ) -> Result<(), Self::Error> {
+        let spec = self.model.config.spec;
+        let layout = CacheLayout::new(spec, *problem);
+        check_len(cache.len(), layout.len())?;
+        check_len(keys.len(), problem.rewrites().len() * spec.d_ff)?;
+        check_len(value.len(), spec.d_model)?;
+        let mut keys = keys.chunks_exact_mut(spec.d_ff);
+        for (index, prompt) in problem.prompts().iter().enumerate() {
+            let act = self.run_sequence(prompt.tokens, problem.layer())?;
+            if prompt.role == Role::Rewrite {
+                let start = prompt.subject_last * spec.d_ff;
+                copy_prefix(self.slice(act.gate).get(start..).unwrap_or(&[]), keys.next().unwrap_or(&mut []));
+            }
+            if index == 0 {
+                let start = prompt.subject_last * spec.d_model;
+                copy_prefix(self.slice(act.h).get(start..).unwrap_or(&[]), value);
+            }
+            self.prefill_prompt(&layout, index, prompt, problem.layer(), cache)?;
+        }
+        let Some(essence) = problem.essence() else { return Ok(()) };
+        // The clean logits come from the same rows and kernels as the edited ones, with δ = 0.
+        let which = problem.rewrites().len()..problem.prompts().len();
+        let (segments, _) = Self::plan(&layout, problem, which.clone(), spec.kv_dim);
+        let rows = Rows { copies: 1, segments: &segments };
+        let act = self.run_suffixes(problem, cache, &[], rows, which)?;
+        let last = [essence.suffix_rows().saturating_sub(1) as u32];
+        let x = self.read_rows(&act, 1, rows.per_copy(), &last)?;
+        let (weight, activation) = (self.model.head, self.activation());
+        let out = cache_slot(layout.clean_logits());
+        self.run(cache, &[Op::Linear { x, weight, bias: None, side: &[], activation, out }])
+    }
+
+    fn losses(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        deltas: &[f32],
+        out: &mut [Loss],
+    ) -> Result<(), Self::Error> {
+        let spec = self.model.config.spec;
+        check_len(cache.len(), CacheLayout::new(spec, *problem).len())?;
+        check_len(deltas.len(), out.len() * spec.d_model)?;
+        let (rows, fit) = (problem.suffix_rows(), self.fitting_rows());
+        let at_once = fit / rows;
+        if at_once == 0 {
+            return Err(ForwardError::WorkTooSmall { rows, fit });
+        }
+        for (deltas, out) in deltas.chunks(at_once * spec.d_model).zip(out.chunks_mut(at_once)) {
+            self.losses_at_once(problem, cache, deltas, out)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Self::Error> {
+        self.whole_loss(problem, None, &mut [], cache_slot(0..0))
+    }
+
+    fn project(&mut self, layer: usize, key: &[f32], out: &mut [f32]) -> Result<(), Self::Error> {
+        let spec = self.model.config.spec;
+        check_len(key.len(), spec.d_ff)?;
+        check_len(out.len(), spec.d_model)?;
+        let act = self.activations(1)?;
+        let weight = self.model.layers.get(layer).ok_or(ForwardError::OutOfRange)?.down;
+        let x = self.work.get_mut(act.gate.start..act.gate.start + act.gate.len).unwrap_or(&mut []);
+        copy_prefix(key, x);
+        let side = self.patches.of_layer(layer);
+        let op = Op::Linear { x: act.gate, weight, bias: None, side: &side, activation: Activation::F32, out: act.h };
+        let mut memory = crate::device::Memory { work: self.work, cache: &mut [] };
+        self.device.run(&mut memory, &[op]).map_err(ForwardError::Device)?;
+        copy_prefix(self.slice(act.h), out);
+        Ok(())
+    }
+
+    fn apply(&mut self, patch: RankOne<'_>) -> Result<PatchId, Self::Error> {
+        self.patches.push(patch).ok_or(ForwardError::Patch)
+    }
+
+    fn remove(&mut self, patch: PatchId) -> Result<(), Self::Error> {
+        if self.patches.remove(patch) { Ok(()) } else { Err(ForwardError::UnknownPatch) }
+    }
+}

@@ -1,0 +1,76 @@
+//! The rank-one patches that are applied to a model, in lent memory. Applies nothing: the linear layers read them.
+
+use mobiedit_core::backend::PatchId;
+use mobiedit_core::rank_one::RankOne;
+
+/// Most patches at a time.
+pub const MAX_PATCHES: usize = 128;
+
+/// Applied patches, oldest first.
+#[derive(Debug)]
+pub struct Patches<'a> {
+    d_ff: usize,
+    d_model: usize,
+    numbers: &'a mut [f32],
+    applied: heapless::Vec<(PatchId, usize), MAX_PATCHES>,
+    next: u32,
+}
+
+impl<'a> Patches<'a> {
+    /// Elements of memory that one patch takes.
+    pub const fn len_of_one(d_ff: usize, d_model: usize) -> usize {
+        d_ff + d_model
+    }
+
+    /// No patches yet; `numbers` holds as many as fit, [`Patches::len_of_one`] each.
+    pub fn new(d_ff: usize, d_model: usize, numbers: &'a mut [f32]) -> Self {
+        Self { d_ff, d_model, numbers, applied: heapless::Vec::new(), next: 0 }
+    }
+
+    fn stride(&self) -> usize {
+        Self::len_of_one(self.d_ff, self.d_model)
+    }
+
+    /// Number of applied patches.
+    pub fn count(&self) -> usize {
+        self.applied.len()
+    }
+
+    /// Copies a patch in; `None` where its shape is wrong or no room is left.
+    pub fn push(&mut self, patch: RankOne<'_>) -> Option<PatchId> {
+        if patch.u.len() != self.d_ff || patch.lambda.len() != self.d_model {
+            return None;
+        }
+        let start = self.applied.len() * self.stride();
+        let room = self.numbers.get_mut(start..start + self.d_ff + self.d_model)?;
+        let id = PatchId(self.next);
+        self.applied.push((id, patch.layer)).ok()?;
+        let (u, lambda) = room.split_at_mut(self.d_ff);
+        u.copy_from_slice(patch.u);
+        lambda.copy_from_slice(patch.lambda);
+        self.next = self.next.wrapping_add(1);
+        Some(id)
+    }
+
+    /// Takes a patch out; `false` where it is not applied. The order of the others stays.
+    pub fn remove(&mut self, id: PatchId) -> bool {
+        let Some(index) = self.applied.iter().position(|(other, _)| *other == id) else { return false };
+        let stride = self.stride();
+        self.numbers.copy_within((index + 1) * stride..self.applied.len() * stride, index * stride);
+        self.applied.remove(index);
+        true
+    }
+
+    /// The patches of one layer, oldest first.
+    pub fn of_layer(&self, layer: usize) -> heapless::Vec<RankOne<'_>, MAX_PATCHES> {
+        self.applied
+            .iter()
+            .zip(self.numbers.chunks_exact(self.stride().max(1)))
+            .filter(|((_, at), _)| *at == layer)
+            .filter_map(|((_, layer), numbers)| {
+                let (u, lambda) = numbers.split_at_checked(self.d_ff)?;
+                Some(RankOne { layer: *layer, u, lambda })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,296 @@
+//! The decoder on one page: Llama 3.x and Qwen2.5 as a list of operations per layer, on any [`Device`].
+//!
+//! Does not know about edits beyond applying patches: [`ForwardBackend`](mobiedit_core::backend::ForwardBackend) is
+//! implemented in `editing`, free generation in `generate`.
+
+use core::fmt;
+
+use mobiedit_core::backend::{BackendError, BackendErrorKind};
+
+use crate::device::{Device, Memory};
+use crate::model::{Model, ModelConfig};
+use crate::op::{Activation, Op, Pool, Rows, Slot};
+use crate::patches::Patches;
+
+/// Most pairs of elements in a head.
+const MAX_ROPE_PAIRS: usize = 128;
+
+/// How linear layers treat their activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// int16 activations with a dynamic scale per row; the edited `down_proj` stays in float.
+    W8A16,
+    /// f32 activations everywhere: the comparison.
+    Float,
+}
+
+/// A model on a device, in lent memory.
+#[derive(Debug)]
+pub struct Transformer<'a, D> {
+    pub(crate) model: Model<'a>,
+    pub(crate) device: D,
+    pub(crate) work: &'a mut [f32],
+    pub(crate) patches: Patches<'a>,
+    precision: Precision,
+}
+
+/// What can go wrong in a forward pass; `E` is the device's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForwardError<E> {
+    /// The device's own error.
+    Device(E),
+    /// The work memory holds fewer rows than the call needs.
+    WorkTooSmall {
+        /// Rows needed at once.
+        rows: usize,
+        /// Rows that fit.
+        fit: usize,
+    },
+    /// A lent buffer has fewer elements than the call needs.
+    BufferTooSmall {
+        /// Elements needed.
+        need: usize,
+        /// Elements given.
+        given: usize,
+    },
+    /// A loss or a logit is NaN or infinite.
+    NotFinite,
+    /// No room for another patch, or a patch of the wrong shape.
+    Patch,
+    /// The patch is not applied.
+    UnknownPatch,
+    /// A token is outside the vocabulary, or a layer outside the model.
+    OutOfRange,
+    /// The context is full.
+    ContextFull,
+}
+
+impl<E: fmt::Display> fmt::Display for ForwardError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(e) => write!(f, "the device failed: {e}"),
+            Self::WorkTooSmall { rows, fit } => {
+                write!(f, "the work memory holds {fit} rows, {rows} are needed at once")
+            }
+            Self::BufferTooSmall { need, given } => write!(f, "a lent buffer has {given} elements, {need} are needed"),
+            Self::NotFinite => write!(f, "the model's output is not finite"),
+            Self::Patch => write!(f, "no room for another patch, or one of the wrong shape"),
+            Self::UnknownPatch => write!(f, "this patch is not applied"),
+            Self::OutOfRange => write!(f, "a token or layer outside the model"),
+            Self::ContextFull => write!(f, "the context is full"),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for ForwardError<E> {}
+
+impl<E: BackendError> BackendError for ForwardError<E> {
+    fn kind(&self) -> BackendErrorKind {
+        match self {
+            Self::Device(e) => e.kind(),
+            Self::WorkTooSmall { .. } | Self::BufferTooSmall { .. } => BackendErrorKind::TooSmall,
+            Self::NotFinite => BackendErrorKind::NotFinite,
+            _ => BackendErrorKind::Unsupported,
+        }
+    }
+}
+
+/// The buffers of a run with a given number of rows, side by side in the work memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activations {
+    /// Residual stream, `(rows, d_model)`.
+    pub(crate) x: Slot,
+    /// Normalised rows, then a sublayer's output, `(rows, d_model)`.
+    pub(crate) h: Slot,
+    /// Queries, `(rows, heads, head_dim)`.
+    pub(crate) q: Slot,
+    /// Keys, `(rows, kv_heads, head_dim)`.
+    pub(crate) k: Slot,
+    /// Values, `(rows, kv_heads, head_dim)`.
+    pub(crate) v: Slot,
+    /// Attention's output, `(rows, heads, head_dim)`.
+    pub(crate) a: Slot,
+    /// The MLP's inner layer, `(rows, d_ff)`; after SwiGLU the input of `down_proj`: the key.
+    pub(crate) gate: Slot,
+    /// `(rows, d_ff)`.
+    pub(crate) up: Slot,
+    /// RoPE's cosines and sines, `(rows, head_dim)`.
+    pub(crate) rope: Slot,
+}
+
+impl Activations {
+    /// f32s of all buffers for one row.
+    pub(crate) const fn per_row(c: &ModelConfig) -> usize {
+        2 * c.spec.d_model + 2 * c.heads * c.head_dim + 2 * c.spec.kv_dim + 2 * c.spec.d_ff + c.head_dim
+    }
+
+    pub(crate) fn new(c: &ModelConfig, rows: usize) -> Self {
+        let mut start = 0;
+        let mut take = |width: usize| {
+            let slot = Slot { pool: Pool::Work, start, len: rows * width };
+            start += slot.len;
+            slot
+        };
+        let (d, heads, kv, ff) = (c.spec.d_model, c.heads * c.head_dim, c.spec.kv_dim, c.spec.d_ff);
+        Self {
+            x: take(d),
+            h: take(d),
+            q: take(heads),
+            k: take(kv),
+            v: take(kv),
+            a: take(heads),
+            gate: take(ff),
+            up: take(ff),
+            rope: take(c.head_dim),
+        }
+    }
+}
+
+impl<'a, D: Device> Transformer<'a, D> {
+    /// Elements of work memory for `rows` rows at a time: at least the longest prompt, and one candidate's suffix rows.
+    pub const fn work_len(config: &ModelConfig, rows: usize) -> usize {
+        Activations::per_row(config) * rows
+    }
+
+    /// Puts a model on a device. `work` bounds the rows of a batch and never changes a result; `patches` bounds how many
+    /// patches can be applied, [`Patches::len_of_one`] elements each.
+    pub fn new(model: Model<'a>, device: D, precision: Precision, work: &'a mut [f32], patches: &'a mut [f32]) -> Self {
+        let spec = model.config.spec;
+        Self { model, device, precision, work, patches: Patches::new(spec.d_ff, spec.d_model, patches) }
+    }
+
+    /// The model's hyper-parameters.
+    pub fn config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    /// The applied patches.
+    pub fn patches(&self) -> &Patches<'a> {
+        &self.patches
+    }
+
+    /// Rows that fit the work memory and the device at once.
+    pub(crate) fn fitting_rows(&self) -> usize {
+        let fit = self.work.len() / Activations::per_row(&self.model.config);
+        self.device.capabilities().max_rows.map_or(fit, |most| most.min(fit))
+    }
+
+    pub(crate) fn activations(&self, rows: usize) -> Result<Activations, ForwardError<D::Error>> {
+        let fit = self.fitting_rows();
+        if rows > fit {
+            return Err(ForwardError::WorkTooSmall { rows, fit });
+        }
+        Ok(Activations::new(&self.model.config, rows))
+    }
+
+    pub(crate) fn activation(&self) -> Activation {
+        match self.precision {
+            Precision::W8A16 => Activation::A16,
+            Precision::Float => Activation::F32,
+        }
+    }
+
+    /// Token embeddings into `x`.
+    pub(crate) fn embed(&mut self, act: &Activations, ids: &[u32]) -> Result<(), ForwardError<D::Error>> {
+        if ids.iter().any(|&id| id as usize >= self.model.config.spec.vocab) {
+            return Err(ForwardError::OutOfRange);
+        }
+        let mut memory = Memory { work: self.work, cache: &mut [] };
+        let ops = [Op::Embed { table: self.model.embedding, ids, out: act.x }];
+        self.device.run(&mut memory, &ops).map_err(ForwardError::Device)
+    }
+
+    /// One decoder layer over the rows in `x`. `cache_layer` is the layer's place in the cache that the rows' segments
+    /// point to. Afterwards `gate` holds the input of `down_proj`, `h` its output, `k` and `v` the rows' own keys and values.
+    pub(crate) fn layer(
+        &mut self,
+        layer: usize,
+        act: &Activations,
+        rows: Rows<'_>,
+        cache: &mut [f32],
+        cache_layer: usize,
+        float_down: bool,
+    ) -> Result<(), ForwardError<D::Error>> {
+        let c = self.model.config;
+        let w = self.model.layers.get(layer).ok_or(ForwardError::OutOfRange)?;
+        let activation = self.activation();
+        let side = self.patches.of_layer(layer);
+        let down_activation = if float_down || !side.is_empty() { Activation::F32 } else { activation };
+        let linear = |x, weight, bias, out| Op::Linear { x, weight, bias, side: &[], activation, out };
+        let norm = |weight| Op::RmsNorm { x: act.x, weight, eps: c.norm_eps, out: act.h };
+        let rope = |x| Op::Rope { x, table: act.rope, head_dim: c.head_dim, pairs: c.rope_pairs };
+        let ops = [
+            norm(w.attn_norm),
+            linear(act.h, w.q, w.q_bias, act.q),
+            linear(act.h, w.k, w.k_bias, act.k),
+            linear(act.h, w.v, w.v_bias, act.v),
+            rope(act.q),
+            rope(act.k),
+            Op::Attention {
+                q: act.q,
+                k: act.k,
+                v: act.v,
+                rows,
+                cache_layer,
+                heads: c.heads,
+                kv_heads: c.kv_heads,
+                head_dim: c.head_dim,
+                out: act.a,
+            },
+            linear(act.a, w.o, None, act.h),
+            Op::Add { x: act.x, y: act.h },
+            norm(w.ffn_norm),
+            linear(act.h, w.gate, None, act.gate),
+            linear(act.h, w.up, None, act.up),
+            Op::SwiGlu { gate: act.gate, up: act.up },
+            Op::Linear {
+                x: act.gate,
+                weight: w.down,
+                bias: None,
+                side: &side,
+                activation: down_activation,
+                out: act.h,
+            },
+            Op::Add { x: act.x, y: act.h },
+        ];
+        let mut memory = Memory { work: self.work, cache };
+        self.device.run(&mut memory, &ops).map_err(ForwardError::Device)
+    }
+
+    /// Writes RoPE's table for these rows: row i of a segment is at position `cached + i`.
+    pub(crate) fn rope_table(&mut self, act: &Activations, rows: Rows<'_>) {
+        let c = self.model.config;
+        let half = c.head_dim / 2;
+        let frequencies: heapless::Vec<f32, MAX_ROPE_PAIRS> = (0..half).map(|i| self.rope_frequency(i)).collect();
+        let Some(table) = self.work.get_mut(act.rope.start..act.rope.start + act.rope.len) else { return };
+        let positions = (0..rows.copies).flat_map(|_| rows.segments).flat_map(|s| s.cached..s.cached + s.rows);
+        for (row, position) in table.chunks_exact_mut(c.head_dim).zip(positions) {
+            let (cosines, sines) = row.split_at_mut(half);
+            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
+                let angle = position as f32 * frequency;
+                (*sine, *cosine) = libm::sincosf(angle);
+            }
+        }
+    }
+
+    /// Angle per position of pair i: θ^(−2i/d), with linear scaling and Llama 3's factors.
+    fn rope_frequency(&self, i: usize) -> f32 {
+        let c = &self.model.config;
+        let factor = self.model.rope_factors.and_then(|f| f.row(0).chunks_exact(4).nth(i)).map_or(1.0, |bytes| {
+            let mut word = [0; 4];
+            word.copy_from_slice(bytes);
+            f32::from_le_bytes(word)
+        });
+        libm::powf(c.rope_theta, -2.0 * i as f32 / c.head_dim as f32) / (factor * c.rope_linear_scale)
+    }
+
+    pub(crate) fn run(&mut self, cache: &mut [f32], ops: &[Op<'_>]) -> Result<(), ForwardError<D::Error>> {
+        let mut memory = Memory { work: self.work, cache };
+        self.device.run(&mut memory, ops).map_err(ForwardError::Device)
+    }
+
+    pub(crate) fn slice(&self, slot: Slot) -> &[f32] {
+        self.work.get(slot.start..slot.start + slot.len).unwrap_or(&[])
+    }
+}
