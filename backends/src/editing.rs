@@ -170,7 +170,7 @@ impl<D: Device> Transformer<'_, D> {
         }
         if !deltas.is_empty() {
             let at: heapless::Vec<u32, MAX_PROMPTS> = rows.segments.iter().map(|s| s.row as u32).collect();
-            self.run(cache, &[Op::Inject { x: act.x, per_copy, rows: &at, delta: deltas }])?;
+            self.run(cache, &[Op::Inject { x: act.x, per_copy, copies: rows.copies, rows: &at, delta: deltas }])?;
         }
         self.rope_table(&act, rows);
         for (above, layer) in (problem.layer() + 1..spec.layers).enumerate() {
@@ -255,7 +255,7 @@ impl<D: Device> Transformer<'_, D> {
         let act = self.run_sequence(prompt.tokens, problem.layer())?;
         if let Some(delta) = delta {
             let at = [prompt.subject_last as u32];
-            self.run(&mut [], &[Op::Inject { x: act.x, per_copy: tokens, rows: &at, delta }])?;
+            self.run(&mut [], &[Op::Inject { x: act.x, per_copy: tokens, copies: 1, rows: &at, delta }])?;
         }
         let segments = [Segment { rows: tokens, ..Segment::default() }];
         let rows = Rows { copies: 1, segments: &segments };

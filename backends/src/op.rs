@@ -144,7 +144,7 @@ pub enum Op<'a> {
         pairs: RopePairs,
     },
     /// Causal attention of each row over its segment's cached positions, then over the segment's rows up to itself.
-    /// Scores are `q·k / √head_dim`; query head h uses KV head `h · kv_heads / heads`.
+    /// Scores are `q·k / √head_dim`; query head h uses KV head `h · kv_heads / heads`. All slots lie in [`Pool::Work`].
     Attention {
         /// `(rows, heads, head_dim)`.
         q: Slot,
@@ -192,6 +192,8 @@ pub enum Op<'a> {
         x: Slot,
         /// Rows of one copy.
         per_copy: usize,
+        /// Number of copies.
+        copies: usize,
         /// Rows inside a copy that receive the δ.
         rows: &'a [u32],
         /// `(copies, width)`.
