@@ -1,2 +1,75 @@
-//! x
-fn main(){}
+//! `cargo xtask`: tests, house rules, benches and fixtures, each behind one subcommand.
+//!
+//! It depends on no crate of the workspace and does no work of the product: it calls cargo and reads sources.
+
+mod ci;
+mod fixtures;
+mod report;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use xshell::{Shell, cmd};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything this project needs beside cargo itself")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test that can run on this machine, and name what could not
+    Test {
+        /// Run one suite only
+        #[arg(long, value_name = "SUITE")]
+        only: Option<test::Suite>,
+    },
+    /// Formatting, clippy on every feature set, documentation, tidy, then `test`: what `.ci/run` calls
+    Ci,
+    /// Check the house rules: dependency arrows, file openings, unsafe, no_std, lengths, leftovers
+    Tidy,
+    /// Run a bench of the release build, `mobiedit bench ...` with the same arguments
+    ///
+    /// `cargo xtask bench edit [--edits 100] [--paper-edits N] [--seed S] [--json]` edits facts that the shipped model
+    /// knows and reports success, rephrasings, neighbours and forward passes. Arguments are passed on as they are;
+    /// `cargo xtask bench edit --help` lists them.
+    Bench {
+        /// The bench's name and its arguments
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "BENCH AND ARGUMENTS"
+        )]
+        arguments: Vec<String>,
+    },
+    /// Retrain the shipped model (optional: about 25 minutes on two cores, and a download of PyTorch)
+    ///
+    /// Makes a Python environment under the target folder, installs tests/fixtures/requirements.txt with pip and runs
+    /// tests/fixtures/train.py. The tests do not need it: the model and its golden file are checked in.
+    Fixtures {
+        /// Arguments of train.py, as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS OF TRAIN.PY")]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let sh = Shell::new()?;
+    sh.change_dir(workspace::root());
+    match arguments.command {
+        Command::Test { only } => test::run(&sh, only),
+        Command::Ci => ci::run(&sh),
+        Command::Tidy => tidy::run(&sh),
+        Command::Bench { arguments } => bench(&sh, &arguments),
+        Command::Fixtures { arguments } => fixtures::run(&sh, &arguments),
+    }
+}
+
+fn bench(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+    Ok(cmd!(sh, "cargo run --release --bin mobiedit -- bench {arguments...}").run()?)
+}

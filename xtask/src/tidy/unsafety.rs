@@ -1,0 +1,156 @@
+//! Where `unsafe` may stand, and the comment that has to stand with it.
+//!
+//! Clippy asks for the comments too, but not on every target and in every macro. Whether a comment is true is for a
+//! reader to judge.
+
+use super::Violation;
+use super::source::{Source, words};
+
+/// The files that may hold `unsafe`: a path, or a folder with its slash.
+const HOMES: [&str; 8] = [
+    "hal-cpu/src/kernels/x86.rs",
+    "hal-cpu/src/kernels/x86/",
+    "hal-cpu/src/kernels/neon.rs",
+    "hal-cpu/src/kernels/neon/",
+    "hal-qnn/src/sys.rs",
+    "hal-qnn/src/sys/",
+    "src/capi/",
+    "src/host/map.rs",
+];
+
+/// `unsafe` outside its homes or without its comment.
+pub(super) fn check(sources: &[Source]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let allocator = sources.iter().find(|source| is_counting_allocator(source)).map(|source| &source.path);
+    for source in sources {
+        let home =
+            HOMES.iter().any(|home| source.path == *home || home.ends_with('/') && source.path.starts_with(home));
+        for at in words(&source.code, "unsafe") {
+            let mut report = |message: &str| violations.push(Violation::new(&source.path, source.line(at), message));
+            if !home && allocator != Some(&source.path) {
+                report("`unsafe` outside the files that may hold it");
+            }
+            match comment_wanted(&source.code[at + "unsafe".len()..]) {
+                Some(marker) if !comment_above(source, at, marker) => report(&format!("`unsafe` without `{marker}`")),
+                _ => {}
+            }
+        }
+    }
+    violations
+}
+
+/// A test may count allocations, which takes an `unsafe impl`. One file does; a second one is a violation.
+fn is_counting_allocator(source: &Source) -> bool {
+    source.path.starts_with("tests/") && source.code.contains("unsafe impl GlobalAlloc for")
+}
+
+/// The words that have to be in the comment, judged by what follows `unsafe`. None for a type and an attribute.
+fn comment_wanted(after: &str) -> Option<&'static str> {
+    let after = after.trim_start();
+    let (foreign, declared) = match after.strip_prefix("extern").map(str::trim_start) {
+        Some(rest) if rest.starts_with('{') || rest.starts_with("fn") => (true, rest),
+        Some(rest) => (true, rest.trim_start_matches('"').trim_start()),
+        None => (false, after),
+    };
+    if after.starts_with('(') {
+        return None;
+    }
+    if let Some(name) = declared.strip_prefix("fn").filter(|rest| !rest.starts_with(|c: char| c.is_alphanumeric())) {
+        return (!name.trim_start().starts_with('(')).then_some("# Safety");
+    }
+    Some(if !foreign && after.starts_with("trait ") { "# Safety" } else { "SAFETY:" })
+}
+
+/// Whether the comment on the line of `at`, or right above its statement, says `marker`.
+fn comment_above(source: &Source, at: usize, marker: &str) -> bool {
+    let (code, comments): (Vec<&str>, Vec<&str>) = (source.code.lines().collect(), source.comments.lines().collect());
+    let own = source.line(at) - 1;
+    if comments[own].contains(marker) {
+        return true;
+    }
+    let mut in_comment = false;
+    for line in (0..own).rev() {
+        let (code, comment) = (code[line].trim(), comments[line].trim());
+        if code.is_empty() {
+            if comment.contains(marker) {
+                return true;
+            }
+            if comment.is_empty() {
+                return false;
+            }
+            in_comment = true;
+        } else if code.starts_with("#[") {
+            continue;
+        } else if in_comment || code.ends_with([';', '{', '}', ',']) {
+            return false;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(path: &str, text: &str) -> Vec<String> {
+        check(&[Source::new(path, text)]).into_iter().map(|violation| violation.message).collect()
+    }
+
+    #[test]
+    fn every_kind_has_its_comment() {
+        let kernels = "hal-cpu/src/kernels/x86/avx2.rs";
+        for (text, clean) in [
+            ("// SAFETY: len checked\nunsafe { a() }", true),
+            ("// SAFETY: len checked,\n// by the caller\nlet x = unsafe { a() };", true),
+            ("// SAFETY: ok\nlet x = f(\n    unsafe { a() });", true),
+            ("let x = unsafe { a() }; // SAFETY: ok", true),
+            ("unsafe { a() }", false),
+            ("// because\nunsafe { a() }", false),
+            ("// SAFETY: of b\nb();\nunsafe { a() }", false),
+            ("// SAFETY: of b\nb(\n// c\nunsafe { a() });", false),
+            ("// SAFETY: far\n\nunsafe { a() }", false),
+            ("let s = \"SAFETY:\"; unsafe { a() }", false),
+            ("/// Adds.\n///\n/// # Safety\n/// AVX2.\n#[inline]\npub unsafe fn a() {}", true),
+            ("/// Adds.\npub unsafe fn a() {}", false),
+            ("/// Adds.\npub unsafe extern \"C\" fn a() {}", false),
+            ("type F = unsafe fn(u8);", true),
+            ("type F = unsafe extern \"C\" fn(u8);", true),
+            ("// SAFETY: ok\nunsafe impl Send for A {}", true),
+            ("unsafe impl Send for A {}", false),
+            ("unsafe trait A {}", false),
+            ("/// # Safety\n/// x\nunsafe trait A {}", true),
+            ("unsafe extern \"C\" { fn a(); }", false),
+            ("// SAFETY: as in the header\nunsafe extern \"C\" { fn a(); }", true),
+            ("// no unsafe here\n#![forbid(unsafe_code)]", true),
+        ] {
+            assert_eq!(messages(kernels, text).is_empty(), clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn unsafe_stays_at_home() {
+        let text = "// SAFETY: ok\nunsafe { a() }";
+        for (path, clean) in [
+            ("hal-cpu/src/kernels/x86.rs", true),
+            ("hal-cpu/src/kernels/neon/dot.rs", true),
+            ("hal-qnn/src/sys/mod.rs", true),
+            ("src/capi/edit.rs", true),
+            ("src/host/map.rs", true),
+            ("src/host/map_more.rs", false),
+            ("hal-cpu/src/kernels/x86_more.rs", false),
+            ("core/src/editor.rs", false),
+            ("tests/edit.rs", false),
+        ] {
+            assert_eq!(messages(path, text).is_empty(), clean, "{path}");
+        }
+    }
+
+    #[test]
+    fn one_test_file_may_count_allocations() {
+        let text = "// SAFETY: passes on to System\nunsafe impl GlobalAlloc for Counting {}";
+        let pair = [Source::new("tests/heap.rs", text), Source::new("tests/more.rs", text)];
+        assert_eq!(check(&pair[..1]), []);
+        assert_eq!(check(&pair).iter().map(|violation| violation.path.as_str()).collect::<Vec<_>>(), ["tests/more.rs"]);
+        assert_eq!(check(&[Source::new("core/src/heap.rs", text)]).len(), 1);
+    }
+}
