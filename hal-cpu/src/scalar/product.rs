@@ -1,0 +1,121 @@
+//! One row of weights times a tile of activations: the product under linear layers and the output head.
+//!
+//! W8A16: Q8_0 and Q4_0 are multiplied as integers, exactly within each block of 32 (at most 32 · 128 · 32767 < 2³¹); the
+//! block sums, times the blocks' scales, are added in f32 in ascending order, then multiplied by the row's scale. All other
+//! formats, K-quants among them, are dequantised and multiplied in f32: slower, and more exact than W8A16 asks for.
+
+use half::f16;
+use mobiedit_backends::op::Activation;
+use mobiedit_backends::weights::{Format, Matrix};
+
+use super::dequantize::dequantize_row;
+use super::quantize::quantize_row;
+use super::sums::dot;
+
+/// Integer weights that share a scale.
+pub(crate) const BLOCK: usize = 32;
+
+/// A tile of activation rows, as the product wants them.
+pub(crate) enum Inputs<'x> {
+    /// `(rows, width)`.
+    Float(&'x [f32]),
+    /// Levels, `(rows, width)`, and their scales, `(rows)`.
+    Integer(&'x [i16], &'x [f32]),
+}
+
+/// Room for a tile of int16 rows with their scales, and for one row of weights: integer levels, and dequantised numbers or
+/// blocks' scales.
+pub(crate) struct Room<'w> {
+    pub(crate) activations: &'w mut [i16],
+    pub(crate) scales: &'w mut [f32],
+    pub(crate) weights: WeightRow<'w>,
+}
+
+/// Room for one row of weights.
+pub(crate) struct WeightRow<'w> {
+    pub(crate) levels: &'w mut [i8],
+    pub(crate) numbers: &'w mut [f32],
+}
+
+/// Whether the product is done in integers.
+pub(crate) fn is_integer(format: Format, activation: Activation) -> bool {
+    activation != Activation::F32 && matches!(format, Format::Q8_0 | Format::Q4_0)
+}
+
+/// Prepares a tile of rows, and hands back the room for weights.
+pub(crate) fn prepare<'s>(
+    x: &'s [f32],
+    weight: Matrix<'_>,
+    activation: Activation,
+    room: Room<'s>,
+) -> (Inputs<'s>, WeightRow<'s>) {
+    let Room { activations, scales, weights: WeightRow { levels, numbers } } = room;
+    let width = weight.cols();
+    let weights = WeightRow {
+        levels: levels.get_mut(..width).unwrap_or_default(),
+        numbers: numbers.get_mut(..width).unwrap_or_default(),
+    };
+    if !is_integer(weight.format(), activation) {
+        return (Inputs::Float(x), weights);
+    }
+    let tile = x.chunks_exact(width).zip(activations.chunks_exact_mut(width));
+    for ((x, levels), scale) in tile.zip(scales.iter_mut()) {
+        *scale = quantize_row(x, activation, levels);
+    }
+    (Inputs::Integer(activations, scales), weights)
+}
+
+/// Writes the product of weight row `channel` with every row of the tile.
+pub(crate) fn multiply<'o>(
+    weight: Matrix<'_>,
+    channel: usize,
+    inputs: &Inputs<'_>,
+    row: &mut WeightRow<'_>,
+    out: impl Iterator<Item = &'o mut f32>,
+) {
+    let (width, bytes) = (weight.cols(), weight.row(channel));
+    match *inputs {
+        Inputs::Float(x) => {
+            dequantize_row(weight.format(), bytes, row.numbers);
+            for (out, x) in out.zip(x.chunks_exact(width)) {
+                *out = dot(row.numbers, x);
+            }
+        }
+        Inputs::Integer(levels, scales) => {
+            unpack_row(weight.format(), bytes, row.levels, row.numbers);
+            for ((out, x), scale) in out.zip(levels.chunks_exact(width)).zip(scales) {
+                *out = integer_dot(row.levels, row.numbers, x) * scale;
+            }
+        }
+    }
+}
+
+/// Σ over blocks of scale · Σ w·x, the inner sums exact.
+fn integer_dot(levels: &[i8], scales: &[f32], x: &[i16]) -> f32 {
+    let mut sum = 0.0;
+    for ((levels, x), scale) in levels.chunks_exact(BLOCK).zip(x.chunks_exact(BLOCK)).zip(scales) {
+        let block: i32 = levels.iter().zip(x).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
+        sum += block as f32 * scale;
+    }
+    sum
+}
+
+/// Splits a row of Q8_0 or Q4_0 into integers, `(width)`, and scales, `(width / 32)`.
+#[inline(always)]
+pub(crate) fn unpack_row(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut [f32]) {
+    let blocks = bytes.chunks_exact(format.block_bytes()).zip(levels.chunks_exact_mut(BLOCK)).zip(scales);
+    for ((block, levels), scale) in blocks {
+        let [low, high, packed @ ..] = block else { continue };
+        *scale = f16::from_le_bytes([*low, *high]).to_f32();
+        if format == Format::Q8_0 {
+            for (level, byte) in levels.iter_mut().zip(packed) {
+                *level = *byte as i8;
+            }
+        } else {
+            let (first, second) = levels.split_at_mut(BLOCK / 2);
+            for ((first, second), byte) in first.iter_mut().zip(second).zip(packed) {
+                (*first, *second) = ((byte & 15) as i8 - 8, (byte >> 4) as i8 - 8);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The memory that the scalar device computes in, lent once. Keeps nothing between operations.
+
+use mobiedit_backends::model::ModelConfig;
+
+use crate::checked::Checked;
+use crate::error::Reason;
+use crate::scalar::product::{Room, WeightRow};
+use crate::scalar::readout::{CHUNK, Statistics};
+
+/// Lent buffers. More tile rows mean that weights are read less often; results are the same bits with any number.
+#[derive(Debug, Default)]
+pub struct Scratch<'a> {
+    /// int16 activations, `(tile rows, widest input)`.
+    pub activations: &'a mut [i16],
+    /// Their scales, `(tile rows)`.
+    pub scales: &'a mut [f32],
+    /// One row of integer weights, `(widest input)`.
+    pub levels: &'a mut [i8],
+    /// One row of dequantised weights, or of its blocks' scales, `(widest input)`.
+    pub weights: &'a mut [f32],
+    /// One head's attention, `(most tokens)`.
+    pub scores: &'a mut [f32],
+    /// A part of the logits, `(tile rows, 256)`.
+    pub logits: &'a mut [f32],
+    /// Running softmax statistics, `(tile rows)`.
+    pub statistics: &'a mut [Statistics],
+}
+
+/// Elements of [`Scratch`]'s buffers, by the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are Scratch's")]
+pub struct ScratchLens {
+    pub activations: usize,
+    pub scales: usize,
+    pub levels: usize,
+    pub weights: usize,
+    pub scores: usize,
+    pub logits: usize,
+    pub statistics: usize,
+}
+
+impl ScratchLens {
+    /// What a model needs with this many tile rows, at least 1.
+    pub const fn of(config: &ModelConfig, tile_rows: usize) -> Self {
+        let mut widest = config.spec.d_model;
+        if widest < config.spec.d_ff {
+            widest = config.spec.d_ff;
+        }
+        if widest < config.heads * config.head_dim {
+            widest = config.heads * config.head_dim;
+        }
+        Self::with(widest, config.spec.max_tokens, tile_rows)
+    }
+
+    /// The same from the widest input of a linear layer and the most positions that a row sees.
+    pub const fn with(widest: usize, positions: usize, tile_rows: usize) -> Self {
+        Self {
+            activations: tile_rows * widest,
+            scales: tile_rows,
+            levels: widest,
+            weights: widest,
+            scores: positions,
+            logits: tile_rows * CHUNK,
+            statistics: tile_rows,
+        }
+    }
+}
+
+impl Scratch<'_> {
+    /// Rows of `width` inputs that are multiplied at once.
+    pub(crate) fn tile_rows(&self, width: usize) -> usize {
+        (self.activations.len() / width.max(1)).min(self.scales.len())
+    }
+
+    /// Room for a product, for a part of the logits, and for running statistics.
+    pub(crate) fn split(&mut self) -> (Room<'_>, &mut [f32], &mut [Statistics]) {
+        let weights = WeightRow { levels: self.levels, numbers: self.weights };
+        let room = Room { activations: self.activations, scales: self.scales, weights };
+        (room, self.logits, self.statistics)
+    }
+
+    /// The operation fits this scratch with at least one tile row.
+    pub(crate) fn check(&self, op: &Checked<'_>) -> Result<(), Reason> {
+        match op {
+            Checked::Linear(op) => self.check_product(op.weight.cols()),
+            Checked::Readout(op) => {
+                self.check_product(op.head.cols())?;
+                check_len(self.logits.len(), CHUNK)?;
+                check_len(self.statistics.len(), 1)
+            }
+            Checked::Attention { inputs, .. } => check_len(self.scores.len(), inputs.most_positions()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_product(&self, width: usize) -> Result<(), Reason> {
+        check_len(self.activations.len(), width)?;
+        check_len(self.scales.len(), 1)?;
+        check_len(self.levels.len(), width)?;
+        check_len(self.weights.len(), width)
+    }
+}
+
+fn check_len(given: usize, need: usize) -> Result<(), Reason> {
+    if given < need { Err(Reason::Scratch { need, given }) } else { Ok(()) }
+}
