@@ -9,6 +9,8 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use xshell::{Shell, cmd};
 
@@ -29,7 +31,7 @@ enum Command {
     },
     /// Formatting, clippy on every feature set, documentation, tidy, then `test`: what `.ci/run` calls
     Ci,
-    /// Check the house rules: dependency arrows, file openings, unsafe, no_std, lengths, leftovers
+    /// Check the house rules in the files that git tracks: dependency arrows, file openings, unsafe, no_std, lengths
     Tidy,
     /// Run a bench of the release build, `mobiedit bench ...` with the same arguments
     ///
@@ -57,8 +59,17 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(workspace::root());
     match arguments.command {

@@ -53,7 +53,7 @@ fn gated_files(sources: &[&Source], root: &str, hosted: &[String]) -> BTreeSet<S
     while let Some((path, within_gated)) = open.pop() {
         let Some(source) = sources.iter().find(|source| source.path == path) else { continue };
         let ranges = gated(source, hosted);
-        let whole = within_gated || ranges.iter().any(|range| *range == (0..source.code.len()));
+        let whole = within_gated || ranges.contains(&(0..source.code.len()));
         if whole {
             left_out.insert(path);
         }
