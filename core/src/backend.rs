@@ -7,6 +7,7 @@ use crate::rank_one::RankOne;
 
 /// The sizes of a model that the editor needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ModelSpec {
     /// Width of the residual stream, and of the value vector.
     pub d_model: usize,
@@ -24,6 +25,7 @@ pub struct ModelSpec {
 
 /// What one candidate δ costs, over all prompts of a [`Problem`] (equation 3 without the weight decay).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Loss {
     /// Mean over the rewrite prompts of the mean over target tokens of −log P(token), in nats.
     pub nll: f32,
@@ -49,6 +51,7 @@ impl Loss {
 
 /// Broad classes of backend errors, for code that does not know the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BackendErrorKind {
     /// The model or the request cannot be served: retrying the same call fails again.
@@ -69,6 +72,7 @@ pub trait BackendError: core::error::Error {
 
 /// Names a patch applied to a backend, for [`ForwardBackend::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PatchId(pub u32);
 
 /// A model that can be run forward, as the editor drives it.

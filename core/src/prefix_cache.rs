@@ -24,7 +24,7 @@ impl<'a> CacheLayout<'a> {
 
     /// Layers above the edit layer: those whose keys and values are kept.
     pub fn layers(&self) -> usize {
-        self.spec.layers - self.problem.layer() - 1
+        self.spec.layers.saturating_sub(self.problem.layer() + 1)
     }
 
     fn prompt_len(&self, prompt: &Prompt<'_>) -> usize {
@@ -73,9 +73,58 @@ impl<'a> CacheLayout<'a> {
 
     /// Most elements that any problem within these limits can need, for sizing a `static`.
     pub const fn worst_case(spec: &ModelSpec, layer: usize, prompts: usize, tokens: usize) -> usize {
-        let above = spec.layers - layer - 1;
-        let hidden = tokens * spec.d_model;
-        let kept = 2 * above * tokens * spec.kv_dim;
-        prompts * (hidden + kept) + spec.vocab
+        let above = spec.layers.saturating_sub(layer.saturating_add(1));
+        let hidden = tokens.saturating_mul(spec.d_model);
+        let kept = above.saturating_mul(tokens).saturating_mul(spec.kv_dim).saturating_mul(2);
+        prompts.saturating_mul(hidden.saturating_add(kept)).saturating_add(spec.vocab)
+    }
+}
+
+/// Whether the slab's content can be used, and what making it again counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// Never filled.
+    Empty,
+    /// As the model has it.
+    Fresh,
+    /// The staleness rule asks for a refresh: counted when it is done.
+    Stale,
+    /// A resumed edit, or a backend that failed half-way: filling it again is no progress and is not counted.
+    Lost,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::problem::Role;
+    use std::vec::Vec;
+
+    const SPEC: ModelSpec = ModelSpec { d_model: 8, d_ff: 16, layers: 5, kv_dim: 4, vocab: 30, max_tokens: 64 };
+
+    #[test]
+    fn the_parts_follow_each_other_without_gaps_and_stay_below_the_worst_case() {
+        let prompts = [
+            Prompt { tokens: &[1, 2, 3, 4, 5], subject_last: 2, role: Role::Rewrite },
+            Prompt { tokens: &[1, 2], subject_last: 0, role: Role::Rewrite },
+            Prompt { tokens: &[9, 8, 7], subject_last: 1, role: Role::Essence },
+        ];
+        for layer in 0..4 {
+            let problem = Problem::new(&SPEC, layer, &prompts, &[3]).unwrap();
+            let layout = CacheLayout::new(SPEC, problem);
+            let parts: Vec<_> = (0..3)
+                .flat_map(|i| [layout.hidden(i), layout.keys(i), layout.values(i)])
+                .chain([layout.clean_logits()])
+                .collect();
+            let mut end = 0;
+            for part in &parts {
+                assert_eq!(part.start, end);
+                end = part.end;
+            }
+            assert_eq!(end, layout.len());
+            assert_eq!(layout.hidden(0).len(), 3 * 8);
+            assert_eq!(layout.keys(0).len(), (4 - layer) * 2 * 4);
+            assert!(layout.len() <= CacheLayout::worst_case(&SPEC, layer, 3, 5));
+        }
     }
 }

@@ -13,6 +13,7 @@ pub const MAX_TARGET_TOKENS: usize = 32;
 
 /// What a prompt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Role {
     /// Should end in the target: the last `target.len()` rows of `tokens` predict it.
     Rewrite,
@@ -48,6 +49,7 @@ pub struct Problem<'a> {
 
 /// Why a [`Problem`] cannot be posed to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ProblemError {
     /// No rewrite prompt, or more than [`MAX_PROMPTS`] prompts.
@@ -100,7 +102,7 @@ impl<'a> Problem<'a> {
         prompts: &'a [Prompt<'a>],
         target: &'a [u32],
     ) -> Result<Self, ProblemError> {
-        if layer + 1 >= spec.layers {
+        if layer >= spec.layers.saturating_sub(1) {
             return Err(ProblemError::Layer { layer, layers: spec.layers });
         }
         if target.is_empty() {
@@ -122,7 +124,7 @@ impl<'a> Problem<'a> {
                 return Err(ProblemError::PromptTooLong(index));
             }
             let read_rows = if prompt.role == Role::Rewrite { target.len() } else { 1 };
-            if prompt.subject_last + read_rows > tokens {
+            if prompt.subject_last.saturating_add(read_rows) > tokens {
                 return Err(ProblemError::Subject(index));
             }
             if prompt.tokens.iter().chain(target).any(|&t| t as usize >= spec.vocab) {
@@ -166,5 +168,47 @@ impl<'a> Problem<'a> {
     /// Rows of whole forward passes over all prompts: Σ T.
     pub fn total_rows(&self) -> usize {
         self.prompts.iter().map(|p| p.tokens.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: ModelSpec = ModelSpec { d_model: 8, d_ff: 16, layers: 3, kv_dim: 4, vocab: 30, max_tokens: 6 };
+    const GOOD: Prompt<'_> = Prompt { tokens: &[1, 2, 3, 4], subject_last: 1, role: Role::Rewrite };
+    const ESSENCE: Prompt<'_> = Prompt { tokens: &[2, 5], subject_last: 0, role: Role::Essence };
+
+    fn check(layer: usize, prompts: &[Prompt<'_>], target: &[u32], expected: Result<(), ProblemError>) {
+        assert_eq!(Problem::new(&SPEC, layer, prompts, target).map(|_| ()), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_posed_is_refused_by_name() {
+        use ProblemError::*;
+        check(1, &[GOOD, ESSENCE], &[7, 8], Ok(()));
+        check(2, &[GOOD], &[7], Err(Layer { layer: 2, layers: 3 }));
+        check(usize::MAX, &[GOOD], &[7], Err(Layer { layer: usize::MAX, layers: 3 }));
+        check(0, &[GOOD], &[], Err(TargetEmpty));
+        check(0, &[GOOD], &[0; 33], Err(TargetTooLong(33)));
+        check(0, &[], &[7], Err(PromptCount(0)));
+        check(0, &[ESSENCE], &[7], Err(PromptCount(1)));
+        check(0, &[GOOD; 17], &[7], Err(PromptCount(17)));
+        check(0, &[GOOD, ESSENCE, GOOD], &[7], Err(EssenceOrder));
+        check(0, &[GOOD, ESSENCE, ESSENCE], &[7], Err(EssenceOrder));
+        check(0, &[GOOD, Prompt { tokens: &[1; 7], ..GOOD }], &[7], Err(PromptTooLong(1)));
+        check(0, &[GOOD], &[7, 8, 9, 10], Err(Subject(0)));
+        check(0, &[Prompt { subject_last: 4, ..GOOD }], &[7], Err(Subject(0)));
+        check(0, &[Prompt { subject_last: usize::MAX, ..GOOD }], &[7], Err(Subject(0)));
+        check(0, &[GOOD, Prompt { tokens: &[1, 30], ..ESSENCE }], &[7], Err(Token(1)));
+        check(0, &[GOOD], &[30], Err(Token(0)));
+    }
+
+    #[test]
+    fn rows_are_counted_from_the_subject_on() {
+        let prompts = [GOOD, ESSENCE];
+        let problem = Problem::new(&SPEC, 1, &prompts, &[7, 8]).unwrap();
+        assert_eq!((problem.rewrites().len(), problem.suffix_rows(), problem.total_rows()), (1, 3 + 2, 4 + 2));
+        assert_eq!(problem.essence().map(|p| p.tokens.len()), Some(2));
     }
 }

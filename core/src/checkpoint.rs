@@ -1,0 +1,424 @@
+//! A running edit as plain bytes: format, checksum, and the fingerprint that ties it to its edit. Does no I/O.
+//!
+//! Little-endian, one length for a given d_model: magic, version, fingerprint, seed, the state's numbers, then δ, the best δ
+//! and the momentum, `(d_model)` each, and a CRC-32 over all that. Neither the cache nor v0 nor the key is kept: a
+//! resumed edit gets them from a prefill, to the same bits.
+
+use core::fmt;
+
+use crate::backend::ModelSpec;
+use crate::config::{
+    Anchor, CheckedConfig, Combine, Config, Covariance, Directions, EarlyStop, Momentum, Rule, Spacing,
+};
+use crate::config::{Stall, Watch};
+use crate::plateau::Plateau;
+use crate::prefix_cache::Validity;
+use crate::problem::{Problem, Role};
+use crate::progress::{Outcome, Phase, Seen, State};
+use crate::rng::mix;
+use crate::statistics::Statistics;
+
+const MAGIC: [u8; 4] = *b"MEck";
+/// Version of the bytes, counted up whenever they or what follows from them change.
+pub const CHECKPOINT_VERSION: u32 = 1;
+/// Magic, version, fingerprint, seed, and the state: 4 tags, 6 u32, 8 f32, 2 u64.
+const HEADER: usize = 4 + 4 + 8 + 8 + 4 + 6 * 4 + 8 * 4 + 2 * 8;
+
+/// Bytes of a checkpoint on a model of this width.
+pub const fn checkpoint_len(d_model: usize) -> usize {
+    d_model.saturating_mul(3 * size_of::<f32>()).saturating_add(HEADER + size_of::<u32>())
+}
+
+/// Why a checkpoint cannot be written or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The buffer to write into is too short.
+    TooSmall {
+        /// Bytes needed.
+        need: usize,
+        /// Bytes lent.
+        have: usize,
+    },
+    /// The bytes end too early, or go on too long.
+    Length,
+    /// These bytes are no checkpoint.
+    Magic,
+    /// Written by another version of this library.
+    Version(u32),
+    /// The bytes were damaged.
+    Checksum,
+    /// It belongs to an edit with another problem, other settings, another model or other statistics.
+    OtherEdit,
+    /// The checksum is right, but a number is not one that an editor writes.
+    Content,
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSmall { need, have } => write!(f, "the checkpoint needs {need} bytes, {have} were lent"),
+            Self::Length => f.write_str("the checkpoint has the wrong length"),
+            Self::Magic => f.write_str("these bytes are not a checkpoint"),
+            Self::Version(version) => {
+                write!(f, "the checkpoint has version {version}, this library reads {CHECKPOINT_VERSION}")
+            }
+            Self::Checksum => f.write_str("the checkpoint is damaged"),
+            Self::OtherEdit => f.write_str("the checkpoint belongs to another edit"),
+            Self::Content => f.write_str("the checkpoint holds a number that no editor writes"),
+        }
+    }
+}
+
+impl core::error::Error for CheckpointError {}
+
+/// What is written: the state, and the vectors δ, best δ, momentum.
+#[derive(Debug)]
+pub(crate) struct Snapshot<V> {
+    pub(crate) fingerprint: u64,
+    pub(crate) seed: u64,
+    pub(crate) state: State,
+    pub(crate) vectors: [V; 3],
+}
+
+impl Snapshot<&[f32]> {
+    /// Writes it to the front of `out`; returns the number of bytes.
+    pub(crate) fn write(&self, out: &mut [u8]) -> Result<usize, CheckpointError> {
+        let need = checkpoint_len(self.vectors.first().map_or(0, |v| v.len()));
+        let have = out.len();
+        let out = out.get_mut(..need).ok_or(CheckpointError::TooSmall { need, have })?;
+        let mut writer = Writer { out: &mut *out, at: 0 };
+        writer.bytes(&MAGIC);
+        writer.u32(CHECKPOINT_VERSION);
+        writer.u64(self.fingerprint);
+        writer.u64(self.seed);
+        writer.state(&self.state);
+        for x in self.vectors.iter().copied().flatten() {
+            writer.f32(*x);
+        }
+        let end = writer.at;
+        let checksum = crc32(out.get(..end).unwrap_or(&[]));
+        Writer { out, at: end }.u32(checksum);
+        Ok(need)
+    }
+}
+
+impl Snapshot<&mut [f32]> {
+    /// Reads seed, state and vectors from `bytes`, if they belong to `self.fingerprint`. On an error the vectors are
+    /// untouched.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let mut reader = Reader { rest: bytes };
+        if reader.bytes()? != MAGIC {
+            return Err(CheckpointError::Magic);
+        }
+        let version = reader.u32()?;
+        if version != CHECKPOINT_VERSION {
+            return Err(CheckpointError::Version(version));
+        }
+        let (body, checksum) = bytes.split_last_chunk().ok_or(CheckpointError::Length)?;
+        if crc32(body) != u32::from_le_bytes(*checksum) {
+            return Err(CheckpointError::Checksum);
+        }
+        if reader.u64()? != self.fingerprint {
+            return Err(CheckpointError::OtherEdit);
+        }
+        if bytes.len() != checkpoint_len(self.vectors.first().map_or(0, |v| v.len())) {
+            return Err(CheckpointError::Length);
+        }
+        let (seed, state) = (reader.u64()?, reader.state()?);
+        let mut ahead = Reader { rest: reader.rest };
+        for _ in self.vectors.iter().flat_map(|v| v.iter()) {
+            if !ahead.f32()?.is_finite() {
+                return Err(CheckpointError::Content);
+            }
+        }
+        for x in self.vectors.iter_mut().flat_map(|v| v.iter_mut()) {
+            *x = reader.f32()?;
+        }
+        (self.seed, self.state) = (seed, state);
+        Ok(())
+    }
+}
+
+struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for (to, from) in self.out.iter_mut().skip(self.at).zip(bytes) {
+            *to = *from;
+        }
+        self.at += bytes.len();
+    }
+
+    fn u32(&mut self, x: u32) {
+        self.bytes(&x.to_le_bytes());
+    }
+
+    fn u64(&mut self, x: u64) {
+        self.bytes(&x.to_le_bytes());
+    }
+
+    fn f32(&mut self, x: f32) {
+        self.u32(x.to_bits());
+    }
+
+    fn state(&mut self, state: &State) {
+        let phase = match state.phase {
+            Phase::Prefill => 0,
+            Phase::Bank => 1,
+            Phase::Search => 2,
+            Phase::Verify => 3,
+            Phase::Done => 4,
+        };
+        let outcome = match state.outcome {
+            None => 0,
+            Some(Outcome::Success) => 1,
+            Some(Outcome::Exhausted) => 2,
+        };
+        let cache = match state.cache {
+            Validity::Empty => 0,
+            Validity::Fresh | Validity::Lost => 1,
+            Validity::Stale => 2,
+        };
+        self.bytes(&[phase, outcome, cache, 0]);
+        let (plateau, staleness) = (state.memory.plateau, state.staleness);
+        for x in [state.step, state.starts, state.best_start, state.cache_refreshes, plateau.since, staleness.since] {
+            self.u32(x);
+        }
+        let Seen { loss, nll, kl } = state.seen;
+        let Plateau { mark, .. } = plateau;
+        for x in [state.best_loss, state.memory.square, state.memory.shrunk, mark, staleness.mark] {
+            self.f32(x);
+        }
+        for x in [loss, nll, kl] {
+            self.f32(x);
+        }
+        self.u64(state.forward_passes);
+        self.u64(state.rows);
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], CheckpointError> {
+        let (first, rest) = self.rest.split_first_chunk().ok_or(CheckpointError::Length)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    fn u32(&mut self) -> Result<u32, CheckpointError> {
+        self.bytes().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, CheckpointError> {
+        self.bytes().map(u64::from_le_bytes)
+    }
+
+    fn f32(&mut self) -> Result<f32, CheckpointError> {
+        self.u32().map(f32::from_bits)
+    }
+
+    fn state(&mut self) -> Result<State, CheckpointError> {
+        let [phase, outcome, cache, zero] = self.bytes()?;
+        let phase = match phase {
+            1 => Phase::Bank,
+            2 => Phase::Search,
+            3 => Phase::Verify,
+            4 => Phase::Done,
+            _ => return Err(CheckpointError::Content),
+        };
+        let outcome = match (outcome, phase) {
+            (1, Phase::Done) => Some(Outcome::Success),
+            (2, Phase::Done) => Some(Outcome::Exhausted),
+            (0, Phase::Bank | Phase::Search | Phase::Verify) => None,
+            _ => return Err(CheckpointError::Content),
+        };
+        let cache = match cache {
+            0 => Validity::Empty,
+            1 => Validity::Lost,
+            2 => Validity::Stale,
+            _ => return Err(CheckpointError::Content),
+        };
+        if zero != 0 {
+            return Err(CheckpointError::Content);
+        }
+        let mut state = State { outcome, cache, ..State::new(phase) };
+        let (plateau, staleness) = (&mut state.memory.plateau, &mut state.staleness);
+        let counters = [&mut state.step, &mut state.starts, &mut state.best_start, &mut state.cache_refreshes];
+        for x in counters.into_iter().chain([&mut plateau.since, &mut staleness.since]) {
+            *x = self.u32()?;
+        }
+        let (square, shrunk) = (&mut state.memory.square, &mut state.memory.shrunk);
+        let seen = &mut state.seen;
+        for x in [&mut state.best_loss, square, shrunk, &mut plateau.mark, &mut staleness.mark] {
+            *x = self.f32()?;
+        }
+        for x in [&mut seen.loss, &mut seen.nll, &mut seen.kl] {
+            *x = self.f32()?;
+        }
+        (state.forward_passes, state.rows) = (self.u64()?, self.u64()?);
+        Ok(state)
+    }
+}
+
+/// CRC-32 as in zip and Ethernet (reflected 0xEDB88320): finds every change within 4 bytes in a row.
+fn crc32(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 16] = {
+        let mut table = [0; 16];
+        let mut i = 0;
+        while i < 16 {
+            let mut x = i as u32;
+            let mut bit = 0;
+            while bit < 4 {
+                x = if x & 1 == 1 { (x >> 1) ^ 0xEDB8_8320 } else { x >> 1 };
+                bit += 1;
+            }
+            table[i] = x;
+            i += 1;
+        }
+        table
+    };
+    let nibble = |crc: u32, x: u32| (crc >> 4) ^ TABLE[((crc ^ x) & 15) as usize];
+    !bytes.iter().fold(!0, |crc, &byte| nibble(nibble(crc, u32::from(byte)), u32::from(byte) >> 4))
+}
+
+/// A 64-bit hash of everything that an edit's course depends on beside its seed. `batch` is not among it.
+pub(crate) fn fingerprint(config: &CheckedConfig, problem: &Problem<'_>, statistics: &Statistics<'_>) -> u64 {
+    let mut hash = Hash(u64::from(CHECKPOINT_VERSION));
+    hash.config(config.config());
+    let ModelSpec { d_model, d_ff, layers, kv_dim, vocab, max_tokens } = *config.spec();
+    for size in [d_model, d_ff, layers, kv_dim, vocab, max_tokens, problem.layer(), problem.prompts().len()] {
+        hash.word(size as u64);
+    }
+    hash.tokens(problem.target());
+    for prompt in problem.prompts() {
+        hash.word(u64::from(prompt.role == Role::Essence));
+        hash.word(prompt.subject_last as u64);
+        hash.tokens(prompt.tokens);
+    }
+    if config.config().bank {
+        hash.halves(statistics.bank);
+    }
+    if config.config().covariance != Covariance::Identity {
+        hash.halves(statistics.samples);
+    }
+    hash.0
+}
+
+struct Hash(u64);
+
+impl Hash {
+    fn word(&mut self, word: u64) {
+        self.0 = mix(self.0 ^ word);
+    }
+
+    fn real(&mut self, x: f32) {
+        self.word(u64::from(x.to_bits()));
+    }
+
+    fn reals(&mut self, reals: &[f32]) {
+        reals.iter().for_each(|&x| self.real(x));
+    }
+
+    fn tokens(&mut self, tokens: &[u32]) {
+        self.word(tokens.len() as u64);
+        tokens.iter().for_each(|&t| self.word(u64::from(t)));
+    }
+
+    fn halves(&mut self, halves: &[half::f16]) {
+        self.word(halves.len() as u64);
+        for block in halves.chunks(4) {
+            self.word(block.iter().fold(0, |word, x| word << 16 | u64::from(x.to_bits())));
+        }
+    }
+
+    fn stall(&mut self, Stall { fall, steps }: Stall) {
+        self.real(fall);
+        self.word(u64::from(steps));
+    }
+
+    fn config(&mut self, config: &Config) {
+        // Taken apart in full, so that a new setting cannot be forgotten here.
+        let Config {
+            max_steps,
+            directions,
+            kind,
+            spacing,
+            combine,
+            centre,
+            rule,
+            clamp,
+            kl_factor,
+            weight_decay,
+            early_stop,
+            covariance,
+            anchor,
+            bank,
+            refresh,
+            batch: _,
+        } = *config;
+        self.word(u64::from(max_steps));
+        self.word(directions as u64);
+        self.word(match kind {
+            Directions::Gaussian => 0,
+            Directions::Rademacher => 1,
+            Directions::Orthogonal => 2,
+        });
+        let (tag, mu) = match spacing {
+            Spacing::Absolute(mu) => (0, mu),
+            Spacing::Relative(part) => (1, part),
+        };
+        self.word(tag);
+        self.reals(&[mu, clamp, kl_factor, weight_decay]);
+        let flags = [combine == Combine::Sum, centre, anchor == Anchor::MeanKey, bank];
+        flags.iter().for_each(|&flag| self.word(u64::from(flag)));
+        self.rule(rule);
+        let EarlyStop { min_probability, watch } = early_stop;
+        self.real(min_probability);
+        self.word(match watch {
+            Watch::Every(steps) => u64::from(steps),
+            Watch::Free => 0,
+        });
+        match covariance {
+            Covariance::Identity => self.word(0),
+            Covariance::Samples { ridge, iterations } => {
+                self.word(1);
+                self.real(ridge);
+                self.word(u64::from(iterations));
+            }
+        }
+        self.word(u64::from(refresh.is_some()));
+        refresh.into_iter().for_each(|stall| self.stall(stall));
+    }
+
+    fn rule(&mut self, rule: Rule) {
+        match rule {
+            Rule::Plain { rate } => {
+                self.word(0);
+                self.real(rate);
+            }
+            Rule::Momentum(Momentum { length, gradient_memory, square_memory, stall, shrink, shortest }) => {
+                self.word(1);
+                self.reals(&[length, gradient_memory, square_memory, shrink, shortest]);
+                self.stall(stall);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_crc_32() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+}

@@ -1,0 +1,65 @@
+//! When an edit is done: the success rule, and when it is worth testing. Does not run the test.
+
+use crate::backend::Loss;
+
+/// The object is the argmax at every target token of every rewrite prompt, with a geometric mean probability of at least
+/// `min_probability` (m), in the model as it will be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct EarlyStop {
+    /// m, in 0..1.
+    pub min_probability: f32,
+    /// When the rule is tested.
+    pub watch: Watch,
+}
+
+/// When the success rule is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Watch {
+    /// After every this many steps, whatever the losses.
+    Every(u32),
+    /// After a step of which at least one candidate, δ ± μu, met the rule: the losses are there anyway, and while none of
+    /// them meets the rule, the written model will not.
+    Free,
+}
+
+impl EarlyStop {
+    /// Whether this loss meets the rule.
+    pub(crate) fn met(&self, loss: &Loss) -> bool {
+        loss.is_greedy() && loss.p_target() >= self.min_probability
+    }
+
+    /// Whether to test after step number `step` (the first is 1); `seen`: one of its candidates met the rule.
+    pub(crate) fn due(&self, step: u32, seen: bool) -> bool {
+        match self.watch {
+            Watch::Every(steps) => step.checked_rem(steps) == Some(0),
+            Watch::Free => seen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_every_argmax_and_the_probability() {
+        let rule = EarlyStop { min_probability: 0.5, watch: Watch::Free };
+        for (nll, hits, met) in [(0.6, 4, true), (0.7, 4, false), (0.1, 3, false)] {
+            assert_eq!(rule.met(&Loss { nll, kl: 0.0, hits, targets: 4 }), met, "nll {nll}, {hits} of 4");
+        }
+    }
+
+    #[test]
+    fn is_tested_on_schedule_or_when_it_can_pass() {
+        let every = EarlyStop { min_probability: 0.5, watch: Watch::Every(20) };
+        let free = EarlyStop { watch: Watch::Free, ..every };
+        for (step, seen, by_schedule, for_free) in
+            [(19, true, false, true), (20, false, true, false), (21, false, false, false), (40, true, true, true)]
+        {
+            assert_eq!((every.due(step, seen), free.due(step, seen)), (by_schedule, for_free), "step {step}");
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! The editor: an edit as a state machine that does one unit of work per call. It has no loop: the caller owns time,
+//! threads, cancelling and checkpoints.
+
+use core::fmt;
+
+use crate::backend::{BackendError, BackendErrorKind, ForwardBackend, Loss, PatchId};
+use crate::checkpoint::{CheckpointError, Snapshot, checkpoint_len, fingerprint};
+use crate::config::{Anchor, CheckedConfig, Config, Covariance, Spacing};
+use crate::directions::Block;
+use crate::estimator::{self, Side};
+use crate::math::{axpy, copy, norm};
+use crate::optimizer::Now;
+use crate::prefix_cache::Validity;
+use crate::problem::{Problem, ProblemError};
+use crate::progress::{Outcome, Phase, Progress, Seen, State};
+use crate::rank_one::{self, RankOne};
+use crate::statistics::{Statistics, StatisticsError};
+use crate::storage::{Arena, EditStorage, StorageError};
+use crate::value::{self, Objective};
+use crate::{covariance, key};
+
+/// Why an edit cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The problem does not fit the model that the settings were checked against.
+    Problem(ProblemError),
+    /// A lent slice is too small.
+    Storage(StorageError),
+    /// The statistics cannot be used.
+    Statistics(StatisticsError),
+    /// The edit cannot be resumed from these bytes.
+    Checkpoint(CheckpointError),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problem(e) => e.fmt(f),
+            Self::Storage(e) => e.fmt(f),
+            Self::Statistics(e) => e.fmt(f),
+            Self::Checkpoint(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SetupError {}
+
+/// Why a unit of work was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum StepError<E> {
+    /// The backend failed.
+    Backend(E),
+    /// The backend's model is not the one that the settings were checked against.
+    OtherModel,
+    /// A loss, the key or the value is NaN or infinite.
+    NotFinite,
+    /// The value v0 or the key k* is zero: there is nothing to scale an edit by.
+    Degenerate,
+}
+
+impl<E: BackendError> StepError<E> {
+    /// The class of the error.
+    pub fn kind(&self) -> BackendErrorKind {
+        match self {
+            Self::Backend(e) => e.kind(),
+            Self::NotFinite => BackendErrorKind::NotFinite,
+            Self::OtherModel | Self::Degenerate => BackendErrorKind::Unsupported,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for StepError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend(e) => e.fmt(f),
+            Self::OtherModel => f.write_str("the backend's model is not the one that the edit was set up for"),
+            Self::NotFinite => f.write_str("the model gave a NaN or an infinity"),
+            Self::Degenerate => f.write_str("the value or the key at the subject is zero"),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for StepError<E> {}
+
+impl<E> From<E> for StepError<E> {
+    fn from(error: E) -> Self {
+        Self::Backend(error)
+    }
+}
+
+/// One edit on its way.
+///
+/// The phases: a prefill; the bank's values in batches, if there are any; then search steps, with a verification in between
+/// whenever one is due; after the last step a verification of the best δ. The same seed, inputs and backend give the same
+/// bits, whatever the batch size.
+#[derive(Debug)]
+pub struct Editor<'a> {
+    config: CheckedConfig,
+    problem: Problem<'a>,
+    statistics: Statistics<'a>,
+    fingerprint: u64,
+    seed: u64,
+    state: State,
+    arena: Arena<'a>,
+    /// ‖v0‖, once prefilled.
+    value_norm: f32,
+    /// A patch that a failed verification could not take off again.
+    applied: Option<PatchId>,
+}
+
+/// What the candidates of a step say together.
+#[derive(Clone, Copy)]
+struct Observed {
+    seen: Seen,
+    /// A candidate met the success rule.
+    met: bool,
+}
+
+impl<'a> Editor<'a> {
+    /// An edit that has not begun. `seed` chooses the random directions.
+    ///
+    /// # Errors
+    /// A problem that does not fit the model, statistics of the wrong shape, or a lent slice that is too small: which, and by
+    /// how much.
+    pub fn new(
+        config: CheckedConfig,
+        problem: Problem<'a>,
+        statistics: Statistics<'a>,
+        seed: u64,
+        storage: EditStorage<'a>,
+    ) -> Result<Self, SetupError> {
+        let problem = Problem::new(config.spec(), problem.layer(), problem.prompts(), problem.target())
+            .map_err(SetupError::Problem)?;
+        statistics.check(config.spec()).map_err(SetupError::Statistics)?;
+        let arena = Arena::new(&config, &problem, storage).map_err(SetupError::Storage)?;
+        for vector in [&mut *arena.delta, &mut *arena.best, &mut *arena.momentum] {
+            vector.fill(0.0);
+        }
+        let with_bank = config.config().bank && !statistics.bank.is_empty();
+        let first = if with_bank { Phase::Bank } else { Phase::Search };
+        let fingerprint = fingerprint(&config, &problem, &statistics);
+        let state = State::new(first);
+        Ok(Self { config, problem, statistics, fingerprint, seed, state, arena, value_norm: 0.0, applied: None })
+    }
+
+    /// An edit from where [`checkpoint`](Self::checkpoint) left it, on the same problem, settings, model and statistics.
+    ///
+    /// Its first unit is a prefill, which fills the cache again and is not counted; from then on it goes on to the same
+    /// bits as the edit that was left. The storage and `batch` may be others.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and bytes that are damaged or belong to another edit.
+    pub fn resume(
+        config: CheckedConfig,
+        problem: Problem<'a>,
+        statistics: Statistics<'a>,
+        storage: EditStorage<'a>,
+        checkpoint: &[u8],
+    ) -> Result<Self, SetupError> {
+        let mut editor = Self::new(config, problem, statistics, 0, storage)?;
+        let Arena { delta, best, momentum, .. } = &mut editor.arena;
+        let vectors = [&mut **delta, &mut **best, &mut **momentum];
+        let mut snapshot = Snapshot { fingerprint: editor.fingerprint, seed: 0, state: editor.state, vectors };
+        snapshot.read(checkpoint).map_err(SetupError::Checkpoint)?;
+        (editor.seed, editor.state) = (snapshot.seed, snapshot.state);
+        Ok(editor)
+    }
+
+    /// Writes the edit's state to the front of `out`; returns the number of bytes,
+    /// [`checkpoint_len`](Self::checkpoint_len). Can be called between any two steps.
+    ///
+    /// # Errors
+    /// `out` is too short.
+    pub fn checkpoint(&self, out: &mut [u8]) -> Result<usize, CheckpointError> {
+        let Arena { delta, best, momentum, .. } = &self.arena;
+        let vectors = [&**delta, &**best, &**momentum];
+        Snapshot { fingerprint: self.fingerprint, seed: self.seed, state: self.state, vectors }.write(out)
+    }
+
+    /// Bytes of a checkpoint of this edit.
+    pub fn checkpoint_len(&self) -> usize {
+        checkpoint_len(self.config.spec().d_model)
+    }
+
+    /// The seed that the edit was begun with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// δ as it stands, `(d_model)`; after the end, the one of the patch.
+    pub fn delta(&self) -> &[f32] {
+        self.arena.delta
+    }
+
+    /// The patch, once there is an outcome (and, for an edit resumed after its end, one step was made). It is not applied.
+    pub fn patch(&self) -> Option<RankOne<'_>> {
+        (self.state.outcome.is_some() && self.state.cache == Validity::Fresh).then(|| self.rank_one())
+    }
+
+    /// Does one unit of work. After the end it does nothing and reports the outcome again.
+    ///
+    /// # Errors
+    /// On an error the edit is where it was: the same call again does the same unit, to the same bits. (If the backend
+    /// failed half-way, that call fills the cache first, uncounted, and the unit is done by the next.)
+    pub fn step<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<Progress, StepError<B::Error>> {
+        if backend.spec() != *self.config.spec() {
+            return Err(StepError::OtherModel);
+        }
+        if let Some(patch) = self.applied {
+            backend.remove(patch)?;
+            self.applied = None;
+        }
+        let unit = if self.state.cache == Validity::Fresh { self.state.phase } else { Phase::Prefill };
+        match unit {
+            Phase::Prefill => self.prefill(backend)?,
+            Phase::Bank => self.try_starts(backend)?,
+            Phase::Search => self.search(backend)?,
+            Phase::Verify => self.verify(backend)?,
+            Phase::Done => {}
+        }
+        #[cfg(feature = "defmt")]
+        if unit != self.state.phase {
+            defmt::debug!("step {}: {} done, {} next", self.state.step, unit, self.state.phase);
+        }
+        Ok(self.state.progress(unit, self.settings().max_steps))
+    }
+
+    fn settings(&self) -> &Config {
+        self.config.config()
+    }
+
+    fn rank_one(&self) -> RankOne<'_> {
+        RankOne { layer: self.problem.layer(), u: self.arena.u, lambda: self.arena.lambda }
+    }
+
+    fn objective(&self) -> Objective {
+        let Config { kl_factor, weight_decay, .. } = *self.settings();
+        Objective { kl_factor, weight_decay, value_norm: self.value_norm }
+    }
+
+    /// The clean pass: cache, v0, k* (equation 2) and u = C⁻¹k*.
+    fn prefill<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
+        let Config { covariance, .. } = *self.settings();
+        let Arena { cache, keys, value, key, u, .. } = &mut self.arena;
+        let prompts = self.problem.rewrites().len();
+        let read = keys.get_mut(..prompts.saturating_mul(key.len())).unwrap_or_default();
+        backend.prefill(&self.problem, cache, read, value)?;
+        key::mean(read, key);
+        let length = norm(value);
+        if !length.is_finite() || !norm(key).is_finite() {
+            return Err(StepError::NotFinite);
+        }
+        match covariance {
+            Covariance::Samples { ridge, iterations } if !self.statistics.samples.is_empty() => {
+                covariance::solve(self.statistics.samples, key, ridge, iterations, keys, u)
+            }
+            _ => copy(key, u),
+        }
+        if length == 0.0 || norm(key) == 0.0 {
+            return Err(StepError::Degenerate);
+        }
+        self.value_norm = length;
+        if self.state.outcome.is_some() {
+            self.solve(backend)?;
+        }
+        if self.state.cache != Validity::Lost {
+            self.state.rows += self.problem.total_rows() as u64;
+        }
+        self.state.cache_refreshes += u32::from(self.state.cache == Validity::Stale);
+        self.state.cache = Validity::Fresh;
+        Ok(())
+    }
+
+    /// One batch of the bank's values v as starts δ = v − v0, the start δ = 0 first of all.
+    fn try_starts<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
+        let longest = self.settings().clamp * self.value_norm;
+        let width = self.config.spec().d_model.max(1);
+        let objective = self.objective();
+        let bank = self.statistics.bank;
+        let all = bank.chunks_exact(width).len() + 1;
+        let mut state = self.state;
+        let Arena { cache, deltas, losses, value, .. } = &mut self.arena;
+
+        let count = losses.len().min(all.saturating_sub(state.starts as usize));
+        let candidates = deltas.get_mut(..count * width).unwrap_or_default();
+        for (i, delta) in candidates.chunks_exact_mut(width).enumerate() {
+            start(bank, state.starts as usize + i, value, longest, delta);
+        }
+        let losses = losses.get_mut(..count).unwrap_or_default();
+        evaluate(backend, &self.problem, cache, &mut self.state.cache, candidates, losses)?;
+        for (loss, delta) in losses.iter().zip(candidates.chunks_exact(width)) {
+            let value = finite(objective.of(loss, delta))?;
+            if value < state.best_loss {
+                (state.best_loss, state.best_start) = (value, state.starts);
+                state.seen = Seen { loss: value, nll: loss.nll, kl: loss.kl };
+            }
+            state.starts += 1;
+        }
+        state.forward_passes += count as u64;
+        state.rows += (count * self.problem.suffix_rows()) as u64;
+        if state.starts as usize >= all {
+            let Arena { delta, best, value, .. } = &mut self.arena;
+            start(bank, state.best_start as usize, value, longest, delta);
+            copy(delta, best);
+            state.phase = Phase::Search;
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// One optimiser step: estimate the gradient at δ, move δ, decide what comes next.
+    fn search<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
+        let config = *self.settings();
+        let mu = self.mu();
+        let Observed { seen, met } = self.observe(backend, mu)?;
+
+        // Nothing below can fail.
+        let Arena { gradient, directions, objectives, momentum, delta, best, .. } = &mut self.arena;
+        let width = delta.len();
+        let mut block = Block::new(config.kind, self.seed, self.state.step, width, directions);
+        estimator::gradient(config.stencil(), config.combine, mu, objectives, &mut block, gradient);
+
+        let state = &mut self.state;
+        if seen.loss < state.best_loss {
+            state.best_loss = seen.loss;
+            copy(delta, best);
+        }
+        let value_norm = self.value_norm;
+        let now = Now { step: state.step, max_steps: config.max_steps, value_norm, loss: seen.loss };
+        config.rule.step(now, &mut state.memory, gradient, momentum, delta);
+        value::clamp(delta, config.clamp * value_norm);
+        state.step += 1;
+        state.seen = seen;
+
+        let candidates = config.stencil().candidates();
+        state.forward_passes += candidates as u64;
+        state.rows += (candidates * self.problem.suffix_rows()) as u64;
+        if config.refresh.is_some_and(|rule| state.staleness.observe(seen.loss, rule)) {
+            state.cache = Validity::Stale;
+        }
+        if state.step >= config.max_steps {
+            copy(best, delta);
+            state.phase = Phase::Verify;
+        } else if config.early_stop.due(state.step, met) {
+            state.phase = Phase::Verify;
+        }
+        Ok(())
+    }
+
+    /// μ of equation (4).
+    fn mu(&self) -> f32 {
+        match self.settings().spacing {
+            Spacing::Absolute(mu) => mu,
+            Spacing::Relative(part) => part * self.value_norm / libm::sqrtf(self.config.spec().d_model as f32),
+        }
+    }
+
+    /// Evaluates the candidates of a step, a batch at a time, into `objectives`. Changes only scratch memory.
+    fn observe<B: ForwardBackend>(&mut self, backend: &mut B, mu: f32) -> Result<Observed, StepError<B::Error>> {
+        let config = *self.settings();
+        let stencil = config.stencil();
+        let objective = self.objective();
+        let Arena { cache, deltas, losses, delta, directions, objectives, .. } = &mut self.arena;
+        let width = delta.len().max(1);
+        let mut block = Block::new(config.kind, self.seed, self.state.step, width, directions);
+        let mut mean = Mean::default();
+        let mut met = false;
+        let mut next = 0;
+        for objectives in objectives.chunks_mut(losses.len().max(1)) {
+            let count = objectives.len();
+            let candidates = deltas.get_mut(..count * width).unwrap_or_default();
+            for (i, candidate) in candidates.chunks_exact_mut(width).enumerate() {
+                let (index, side) = stencil.place(next + i);
+                copy(delta, candidate);
+                match side {
+                    Side::Centre => {}
+                    Side::Plus => axpy(mu, block.direction(index), candidate),
+                    Side::Minus => axpy(-mu, block.direction(index), candidate),
+                }
+            }
+            let losses = losses.get_mut(..count).unwrap_or_default();
+            evaluate(backend, &self.problem, cache, &mut self.state.cache, candidates, losses)?;
+            for (i, ((out, loss), candidate)) in
+                objectives.iter_mut().zip(&*losses).zip(candidates.chunks_exact(width)).enumerate()
+            {
+                *out = finite(objective.of(loss, candidate))?;
+                met |= config.early_stop.met(loss);
+                if !stencil.centre || stencil.place(next + i).1 == Side::Centre {
+                    mean.add(*out, loss);
+                }
+            }
+            next += count;
+        }
+        Ok(Observed { seen: mean.get(), met })
+    }
+
+    /// Λ of equation (6) from δ as it stands, into the arena.
+    fn solve<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
+        let anchor = self.settings().anchor;
+        let Arena { value, delta, lambda, key, u, .. } = &mut self.arena;
+        match anchor {
+            Anchor::MeanKey => copy(delta, lambda),
+            Anchor::FirstPrompt => {
+                backend.project(self.problem.layer(), key, lambda)?;
+                for ((out, v0), delta) in lambda.iter_mut().zip(&**value).zip(&**delta) {
+                    *out = v0 + delta - *out;
+                }
+            }
+        }
+        rank_one::solve(u, key, lambda).ok_or(StepError::NotFinite)
+    }
+
+    /// Tests the success rule on the model as it will be written: patch on, whole forward passes, patch off.
+    fn verify<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
+        self.solve(backend)?;
+        let patch = backend.apply(self.rank_one())?;
+        self.applied = Some(patch);
+        let result = backend.evaluate(&self.problem);
+        backend.remove(patch)?;
+        self.applied = None;
+        let loss = result?;
+        let nll = finite(loss.nll)?;
+
+        let config = *self.settings();
+        let state = &mut self.state;
+        state.seen = Seen { loss: nll, nll, kl: 0.0 };
+        state.forward_passes += 1;
+        state.rows += self.problem.total_rows() as u64;
+        state.outcome = if config.early_stop.met(&loss) {
+            Some(Outcome::Success)
+        } else if state.step >= config.max_steps {
+            Some(Outcome::Exhausted)
+        } else {
+            None
+        };
+        state.phase = if state.outcome.is_some() { Phase::Done } else { Phase::Search };
+        Ok(())
+    }
+}
+
+/// Start number `index`: 0 is δ = 0, i is value i − 1 of the bank less v0, brought into the ball.
+fn start(bank: &[half::f16], index: usize, value: &[f32], longest: f32, delta: &mut [f32]) {
+    delta.fill(0.0);
+    let row = index.checked_sub(1).and_then(|row| bank.chunks_exact(value.len().max(1)).nth(row));
+    for ((out, v), v0) in delta.iter_mut().zip(row.unwrap_or(&[])).zip(value) {
+        *out = v.to_f32() - v0;
+    }
+    value::clamp(delta, longest);
+}
+
+/// [`ForwardBackend::losses`]; if it fails, the cache it worked on is lost.
+fn evaluate<B: ForwardBackend>(
+    backend: &mut B,
+    problem: &Problem<'_>,
+    cache: &mut [f32],
+    validity: &mut Validity,
+    deltas: &[f32],
+    losses: &mut [Loss],
+) -> Result<(), StepError<B::Error>> {
+    let result = backend.losses(problem, cache, deltas, losses);
+    if result.is_err() {
+        *validity = Validity::Lost;
+    }
+    Ok(result?)
+}
+
+fn finite<E>(x: f32) -> Result<f32, StepError<E>> {
+    if x.is_finite() { Ok(x) } else { Err(StepError::NotFinite) }
+}
+
+/// The mean of what is shown, summed in the candidates' order.
+#[derive(Default)]
+struct Mean {
+    loss: f32,
+    nll: f32,
+    kl: f32,
+    count: u32,
+}
+
+impl Mean {
+    fn add(&mut self, value: f32, loss: &Loss) {
+        self.loss += value;
+        self.nll += loss.nll;
+        self.kl += loss.kl;
+        self.count += 1;
+    }
+
+    fn get(&self) -> Seen {
+        let weight = 1.0 / self.count.max(1) as f32;
+        Seen { loss: weight * self.loss, nll: weight * self.nll, kl: weight * self.kl }
+    }
+}

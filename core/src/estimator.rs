@@ -1,0 +1,150 @@
+//! The gradient estimate of equations (4) and (5). Does not choose directions and does not evaluate losses.
+
+use crate::directions::Block;
+use crate::math::axpy;
+
+/// How the estimates along the directions of a step become one gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Combine {
+    /// Their mean, as in the paper's equation (5).
+    Mean,
+    /// Their sum, as in the published code.
+    Sum,
+}
+
+/// Where a candidate of a step lies relative to δ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Centre,
+    Plus,
+    Minus,
+}
+
+/// The candidates of a step, in the order in which they are evaluated: per direction (centre,) plus, minus.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stencil {
+    pub(crate) directions: usize,
+    /// Whether L(v) is evaluated again for every direction.
+    pub(crate) centre: bool,
+}
+
+impl Stencil {
+    /// Candidates per direction.
+    pub(crate) const fn per_direction(self) -> usize {
+        if self.centre { 3 } else { 2 }
+    }
+
+    /// Candidates of a step.
+    pub(crate) const fn candidates(self) -> usize {
+        self.directions * self.per_direction()
+    }
+
+    /// Direction and side of candidate `index`.
+    pub(crate) fn place(self, index: usize) -> (usize, Side) {
+        let side = match (self.centre, index % self.per_direction()) {
+            (true, 0) => Side::Centre,
+            (true, 1) | (false, 0) => Side::Plus,
+            _ => Side::Minus,
+        };
+        (index / self.per_direction(), side)
+    }
+}
+
+/// `gradient ← scale · Σ_i (L(v + μu_i) − L(v − μu_i)) / 2μ · u_i`, directions in their order; scale is 1 or 1/N.
+///
+/// `objectives` are L of the stencil's candidates, in its order.
+pub(crate) fn gradient(
+    stencil: Stencil,
+    combine: Combine,
+    mu: f32,
+    objectives: &[f32],
+    directions: &mut Block<'_>,
+    gradient: &mut [f32],
+) {
+    let scale = match combine {
+        Combine::Mean => 1.0 / stencil.directions.max(1) as f32,
+        Combine::Sum => 1.0,
+    };
+    gradient.fill(0.0);
+    for (index, losses) in objectives.chunks_exact(stencil.per_direction()).enumerate() {
+        if let [.., plus, minus] = losses {
+            axpy(scale * (plus - minus) / (2.0 * mu), directions.direction(index), gradient);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::directions::Directions;
+    use std::vec;
+    use std::vec::Vec;
+
+    const WIDTH: usize = 12;
+
+    /// A smooth function with a known gradient: Σ aᵢ sin(xᵢ) + ½ (Σ xᵢ)².
+    fn function(x: &[f64]) -> f64 {
+        let sum: f64 = x.iter().sum();
+        x.iter().enumerate().map(|(i, x)| (i as f64 * 0.3 - 1.0) * x.sin()).sum::<f64>() + 0.5 * sum * sum
+    }
+
+    fn exact_gradient(x: &[f64]) -> Vec<f64> {
+        let sum: f64 = x.iter().sum();
+        x.iter().enumerate().map(|(i, x)| (i as f64 * 0.3 - 1.0) * x.cos() + sum).collect()
+    }
+
+    fn estimate(kind: Directions, combine: Combine, stencil: Stencil, step: u32, at: &[f64]) -> Vec<f32> {
+        let mu = 1e-2;
+        let mut rows = vec![0.0; kind.stored(stencil.directions) * WIDTH];
+        let mut block = Block::new(kind, 11, step, WIDTH, &mut rows);
+        let mut losses = Vec::new();
+        for candidate in 0..stencil.candidates() {
+            let (index, side) = stencil.place(candidate);
+            let sign = match side {
+                Side::Centre => 0.0,
+                Side::Plus => mu,
+                Side::Minus => -mu,
+            };
+            let there: Vec<f64> = at.iter().zip(block.direction(index)).map(|(x, u)| x + f64::from(sign * u)).collect();
+            losses.push(function(&there) as f32);
+        }
+        let mut out = vec![0.0; WIDTH];
+        gradient(stencil, combine, mu, &losses, &mut block, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_mean_of_many_estimates_is_the_gradient() {
+        let at: Vec<f64> = (0..WIDTH).map(|i| (i as f64 * 0.9).sin()).collect();
+        let exact = exact_gradient(&at);
+        let length = exact.iter().map(|g| g * g).sum::<f64>().sqrt();
+        const STEPS: u32 = 4000;
+        for kind in [Directions::Gaussian, Directions::Rademacher, Directions::Orthogonal] {
+            for stencil in [Stencil { directions: 3, centre: false }, Stencil { directions: 2, centre: true }] {
+                let mut mean = [0.0f64; WIDTH];
+                for step in 0..STEPS {
+                    for (m, g) in mean.iter_mut().zip(estimate(kind, Combine::Mean, stencil, step, &at)) {
+                        *m += f64::from(g) / f64::from(STEPS);
+                    }
+                }
+                // Standard deviation of a component of the mean: at most ‖g‖ √(2 / (N · steps)).
+                let bound = 5.0 * length * (2.0 / (stencil.directions as f64 * f64::from(STEPS))).sqrt();
+                for (m, g) in mean.iter().zip(&exact) {
+                    assert!((m - g).abs() < bound, "{kind:?} {stencil:?}: {m} instead of {g}, bound {bound}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sum_is_n_times_the_mean() {
+        let stencil = Stencil { directions: 4, centre: false };
+        let mean = estimate(Directions::Gaussian, Combine::Mean, stencil, 5, &[0.2; WIDTH]);
+        let sum = estimate(Directions::Gaussian, Combine::Sum, stencil, 5, &[0.2; WIDTH]);
+        for (m, s) in mean.iter().zip(&sum) {
+            assert!((4.0 * m - s).abs() < 1e-4 * s.abs().max(1.0));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether a loss has stopped falling. Decides nothing about what follows from it.
+
+/// When a loss counts as stalled: it has not fallen by `fall` below its lowest mark within `steps` steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Stall {
+    /// Least fall that counts, in nats.
+    pub fall: f32,
+    /// Steps without such a fall.
+    pub steps: u32,
+}
+
+/// The state of a [`Stall`] rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Plateau {
+    pub(crate) mark: f32,
+    pub(crate) since: u32,
+}
+
+impl Plateau {
+    /// Before any loss was seen.
+    pub(crate) const NEW: Self = Self { mark: f32::INFINITY, since: 0 };
+
+    /// Takes in the loss of a step; true when the rule holds, and then counts its steps anew.
+    pub(crate) fn observe(&mut self, loss: f32, rule: Stall) -> bool {
+        if loss <= self.mark - rule.fall {
+            *self = Self { mark: loss, since: 0 };
+            return false;
+        }
+        self.since += 1;
+        let stalled = self.since >= rule.steps;
+        if stalled {
+            self.since = 0;
+        }
+        stalled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn stalls_after_three_steps_without_a_fall_of_a_thousandth() {
+        let rule = Stall { fall: 1e-3, steps: 3 };
+        let mut plateau = Plateau::NEW;
+        let losses = [5.0, 4.0, 3.9995, 3.9993, 3.9992, 3.9, 3.95, 3.94, 3.93, 3.92, 3.5];
+        let seen: Vec<bool> = losses.iter().map(|&l| plateau.observe(l, rule)).collect();
+        let stalled = [4, 8];
+        for (i, &s) in seen.iter().enumerate() {
+            assert_eq!(s, stalled.contains(&i), "step {i}");
+        }
+    }
+}
