@@ -84,3 +84,18 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn bench(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     Ok(cmd!(sh, "cargo run --release --bin mobiedit -- bench {arguments...}").run()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bench_gets_its_arguments_as_they_are() {
+        for line in ["edit", "edit --edits 3 --seed 1 --json", "edit --help"] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let parsed = Arguments::try_parse_from(["xtask", "bench"].iter().chain(&words)).unwrap();
+            assert!(matches!(parsed.command, Command::Bench { arguments } if arguments == words), "{line}");
+        }
+        assert!(Arguments::try_parse_from(["xtask", "bench"]).is_err());
+    }
+}

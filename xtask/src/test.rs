@@ -54,10 +54,12 @@ pub(crate) fn steps(sh: &Shell, only: Option<Suite>, report: &mut Report) {
 }
 
 fn host(sh: &Shell, report: &mut Report) {
-    report.step("tests of the workspace, doc tests among them", || cmd!(sh, "cargo test --workspace").run());
+    report.step("tests of the workspace, doc tests among them", || {
+        cmd!(sh, "cargo test --workspace --no-fail-fast").run()
+    });
     let packages = NO_STD.iter().flat_map(|(package, _)| ["--package", package]);
     report.step("tests of the no_std crates without default features", || {
-        cmd!(sh, "cargo test {packages...} --no-default-features").run()
+        cmd!(sh, "cargo test {packages...} --no-default-features --no-fail-fast").run()
     });
     report.step("tests of the conformance suite itself", || {
         cmd!(sh, "cargo test --package mobiedit-backends --features conformance").run()
