@@ -1,0 +1,6 @@
+//! The editor, driven as a user drives it, on a small model whose losses are computed in f64. No transformer here.
+
+mod faults;
+mod model;
+mod resume;
+mod search;
