@@ -2,6 +2,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "conformance"))]
+extern crate std;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod device;
 pub mod editing;
 pub mod generate;

@@ -1,0 +1,45 @@
+//! The conformance suite on every level of this crate. The arithmetic's own expectations are the suite's, none are here.
+//!
+//! `MOBIEDIT_CASE=text` runs the cases whose ids contain the text.
+
+use mobiedit_backends::conformance::{self, Profile};
+use mobiedit_backends::device::Device;
+use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics};
+
+fn profile(name: &str) -> Profile<'_> {
+    Profile { name, slack: 1.0, rounding: 0.0, unsupported: &[] }
+}
+
+fn conforms(name: &str, device: &mut impl Device) {
+    let filter = std::env::var("MOBIEDIT_CASE").ok();
+    let report = conformance::check(device, &profile(name), filter.as_deref());
+    assert!(report.is_clean() || filter.is_some() && report.failures.is_empty(), "{name}: {report}");
+}
+
+/// Calls `f` with a scalar device that multiplies this many rows at once.
+fn with_scalar<R>(tile_rows: usize, f: impl FnOnce(&mut Cpu<'_>) -> R) -> R {
+    let lens = ScratchLens::with(11008, 100, tile_rows);
+    f(&mut Cpu::new(Scratch {
+        activations: &mut vec![0; lens.activations],
+        scales: &mut vec![0.0; lens.scales],
+        levels: &mut vec![0; lens.levels],
+        weights: &mut vec![0.0; lens.weights],
+        scores: &mut vec![0.0; lens.scores],
+        logits: &mut vec![0.0; lens.logits],
+        statistics: &mut vec![Statistics::default(); lens.statistics],
+    }))
+}
+
+#[test]
+fn scalar_conforms() {
+    with_scalar(8, |cpu| conforms("scalar", cpu));
+}
+
+#[test]
+fn scratch_of_another_size_gives_the_same_bits() {
+    for case in conformance::cases() {
+        let one = with_scalar(1, |cpu| conformance::bits(&case, cpu));
+        let many = with_scalar(100, |cpu| conformance::bits(&case, cpu));
+        assert!(one.is_ok() && one == many, "{}", case.id());
+    }
+}
