@@ -7,11 +7,14 @@ extern crate std;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod dequant;
 pub mod device;
 pub mod editing;
 pub mod generate;
+pub mod gguf;
 pub mod model;
 pub mod op;
 pub mod patches;
+pub mod quant;
 pub mod transformer;
 pub mod weights;

@@ -30,6 +30,9 @@ pub struct ModelConfig {
     pub norm_eps: f32,
 }
 
+/// Most elements of a head.
+pub const MAX_HEAD_DIM: usize = 256;
+
 /// Supported architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,6 +41,16 @@ pub enum Architecture {
     Llama,
     /// Qwen2 and Qwen2.5.
     Qwen2,
+}
+
+impl Architecture {
+    /// Its name in `general.architecture`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+        }
+    }
 }
 
 /// The weights of one decoder layer. Matrices are `(outputs, inputs)`; norms and biases have one row, F32.
@@ -67,6 +80,24 @@ pub struct Layer<'a> {
     pub up: Matrix<'a>,
     /// `down_proj`, `(d_model, d_ff)`: the matrix that an edit changes.
     pub down: Matrix<'a>,
+}
+
+impl Layer<'_> {
+    /// A layer without weights, for lending `[Layer::EMPTY; N]` to [`Model::open`].
+    pub const EMPTY: Self = Self {
+        attn_norm: Matrix::EMPTY,
+        q: Matrix::EMPTY,
+        q_bias: None,
+        k: Matrix::EMPTY,
+        k_bias: None,
+        v: Matrix::EMPTY,
+        v_bias: None,
+        o: Matrix::EMPTY,
+        ffn_norm: Matrix::EMPTY,
+        gate: Matrix::EMPTY,
+        up: Matrix::EMPTY,
+        down: Matrix::EMPTY,
+    };
 }
 
 /// A whole model.

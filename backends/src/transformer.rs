@@ -13,7 +13,7 @@ use crate::op::{Activation, Op, Pool, Rows, Slot};
 use crate::patches::Patches;
 
 /// Most pairs of elements in a head.
-const MAX_ROPE_PAIRS: usize = 128;
+pub(crate) const MAX_ROPE_PAIRS: usize = 128;
 
 /// How linear layers treat their activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,7 +47,11 @@ impl Format {
 
     /// Bytes of a row of `cols` numbers; `None` where `cols` is no whole number of blocks.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols % self.block_len() == 0 { (cols / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+        if cols.is_multiple_of(self.block_len()) {
+            (cols / self.block_len()).checked_mul(self.block_bytes())
+        } else {
+            None
+        }
     }
 }
 
@@ -61,6 +65,9 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
+    /// No rows, no columns.
+    pub const EMPTY: Self = Self { format: Format::F32, rows: 0, cols: 0, bytes: &[] };
+
     /// A view of `bytes`; `None` where their number is not that of the shape.
     pub fn new(format: Format, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
         let need = format.row_bytes(cols)?.checked_mul(rows)?;

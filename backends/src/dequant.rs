@@ -1,0 +1,111 @@
+//! Rows of weights as f32, exactly as GGML defines each format. Multiplies nothing: a device that has integer kernels
+//! reads the blocks itself.
+
+use half::{bf16, f16};
+
+use crate::weights::Format;
+
+/// Writes the numbers of a row, or of any whole number of blocks: as many as `bytes` and `out` both have room for.
+pub fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
+    match format {
+        Format::F32 => blocks(bytes, out, |b, [x]| *x = f32::from_le_bytes(*b)),
+        Format::F16 => blocks(bytes, out, |b, [x]| *x = f16::from_le_bytes(*b).to_f32()),
+        Format::Bf16 => blocks(bytes, out, |b, [x]| *x = bf16::from_le_bytes(*b).to_f32()),
+        Format::Q8_0 => blocks(bytes, out, q8_0),
+        Format::Q4_0 => blocks(bytes, out, q4_0),
+        Format::Q4K => blocks(bytes, out, q4_k),
+        Format::Q5K => blocks(bytes, out, q5_k),
+        Format::Q6K => blocks(bytes, out, q6_k),
+    }
+}
+
+fn blocks<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    dequantize: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        dequantize(block, out);
+    }
+}
+
+/// Scale, 32 int8: `x = d · q`.
+fn q8_0([d0, d1, levels @ ..]: &[u8; 34], out: &mut [f32; 32]) {
+    let d = f16::from_le_bytes([*d0, *d1]).to_f32();
+    for (x, level) in out.iter_mut().zip(levels) {
+        *x = d * f32::from(*level as i8);
+    }
+}
+
+/// Scale, 16 bytes of low and high halves: `x = d · (q − 8)`; the low halves come first.
+fn q4_0([d0, d1, packed @ ..]: &[u8; 18], out: &mut [f32; 32]) {
+    let d = f16::from_le_bytes([*d0, *d1]).to_f32();
+    let levels = packed.iter().map(|b| b & 15).chain(packed.iter().map(|b| b >> 4));
+    for (x, level) in out.iter_mut().zip(levels) {
+        *x = d * (f32::from(level) - 8.0);
+    }
+}
+
+/// The 8 groups' scales and minima, 6 bits each, packed into 12 bytes: the first four plain, the last four in pieces.
+fn group_scales([s0, s1, s2, s3, m0, m1, m2, m3, r0, r1, r2, r3]: &[u8; 12]) -> [(u8, u8); 8] {
+    let first = |s: &u8, m: &u8| (s & 63, m & 63);
+    let last = |s: &u8, m: &u8, rest: &u8| (rest & 15 | s >> 6 << 4, rest >> 4 | m >> 6 << 4);
+    [
+        first(s0, m0),
+        first(s1, m1),
+        first(s2, m2),
+        first(s3, m3),
+        last(s0, m0, r0),
+        last(s1, m1, r1),
+        last(s2, m2, r2),
+        last(s3, m3, r3),
+    ]
+}
+
+/// Scale, scale of the minima, 12 bytes of groups' scales, 128 bytes of halves: `x = d·s · q − dmin·m`.
+fn q4_k([d0, d1, m0, m1, rest @ ..]: &[u8; 144], out: &mut [f32; 256]) {
+    let Some((scales, low)) = rest.split_first_chunk() else { return };
+    groups_of_32([*d0, *d1], [*m0, *m1], scales, &[0; 32], low, out);
+}
+
+/// As Q4_K, with 32 bytes before the halves: bit g of byte i is the fifth bit of number i in group g.
+fn q5_k([d0, d1, m0, m1, rest @ ..]: &[u8; 176], out: &mut [f32; 256]) {
+    let Some((scales, rest)) = rest.split_first_chunk() else { return };
+    let Some((high, low)) = rest.split_first_chunk() else { return };
+    groups_of_32([*d0, *d1], [*m0, *m1], scales, high, low, out);
+}
+
+fn groups_of_32(d: [u8; 2], dmin: [u8; 2], scales: &[u8; 12], high: &[u8; 32], low: &[u8], out: &mut [f32; 256]) {
+    let (d, dmin) = (f16::from_le_bytes(d).to_f32(), f16::from_le_bytes(dmin).to_f32());
+    // Two groups share 32 bytes: the even one has the low halves.
+    let halves = low.as_chunks::<32>().0.iter().flat_map(|bytes| [(bytes, 0), (bytes, 4)]);
+    let groups = out.as_chunks_mut::<32>().0.iter_mut().zip(halves).zip(group_scales(scales));
+    for (group, ((out, (bytes, shift)), (scale, min))) in groups.enumerate() {
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        for ((x, byte), high) in out.iter_mut().zip(bytes).zip(high) {
+            let level = (byte >> shift & 15) | (high >> group & 1) << 4;
+            *x = scale * f32::from(level) - min;
+        }
+    }
+}
+
+/// 128 bytes of low halves, 64 of the upper two bits, 16 int8 scales of groups of 16, scale: `x = d·s · (q − 32)`.
+fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+    let Some((low, rest)) = block.split_first_chunk::<128>() else { return };
+    let Some((high, rest)) = rest.split_first_chunk::<64>() else { return };
+    let Some((scales, d)) = rest.split_first_chunk::<16>() else { return };
+    let d = d.first_chunk().map_or(0.0, |d| f16::from_le_bytes(*d).to_f32());
+    let halves = low.as_chunks::<64>().0.iter().zip(high.as_chunks::<32>().0).zip(scales.as_chunks::<8>().0);
+    for (out, ((low, high), scales)) in out.as_chunks_mut::<128>().0.iter_mut().zip(halves) {
+        // Four runs of 32: low halves of the 64 bytes, then their high halves; two scales each.
+        let runs = low.as_chunks::<32>().0.iter().cycle().zip([0, 0, 4, 4]).zip([0, 2, 4, 6]);
+        let runs = runs.zip(scales.as_chunks::<2>().0);
+        for (out, (((low, shift), high_shift), scales)) in out.as_chunks_mut::<32>().0.iter_mut().zip(runs) {
+            let scales = scales.iter().flat_map(|s| core::iter::repeat_n(d * f32::from(*s as i8), 16));
+            for (((x, low), high), scale) in out.iter_mut().zip(low).zip(high).zip(scales) {
+                let level = (low >> shift & 15) | (high >> high_shift & 3) << 4;
+                *x = scale * (f32::from(level) - 32.0);
+            }
+        }
+    }
+}
