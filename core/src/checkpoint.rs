@@ -1,4 +1,4 @@
-//! A running edit as plain bytes: format, checksum, and the fingerprint that ties it to its edit. Does no I/O.
+//! A running edit as plain bytes: format and checksum. Does no I/O; what an edit is known by is `fingerprint`'s affair.
 //!
 //! Little-endian, one length for a given d_model: magic, version, fingerprint, seed, the state's numbers, then δ, the best δ
 //! and the momentum, `(d_model)` each, and a CRC-32 over all that. Neither the cache nor v0 nor the key is kept: a
@@ -6,17 +6,9 @@
 
 use core::fmt;
 
-use crate::backend::ModelSpec;
-use crate::config::{
-    Anchor, CheckedConfig, Combine, Config, Covariance, Directions, EarlyStop, Momentum, Rule, Spacing,
-};
-use crate::config::{Stall, Watch};
 use crate::plateau::Plateau;
 use crate::prefix_cache::Validity;
-use crate::problem::{Problem, Role};
 use crate::progress::{Outcome, Phase, Seen, State};
-use crate::rng::mix;
-use crate::statistics::Statistics;
 
 const MAGIC: [u8; 4] = *b"MEck";
 /// Version of the bytes, counted up whenever they or what follows from them change.
@@ -287,130 +279,6 @@ fn crc32(bytes: &[u8]) -> u32 {
     };
     let nibble = |crc: u32, x: u32| (crc >> 4) ^ TABLE[((crc ^ x) & 15) as usize];
     !bytes.iter().fold(!0, |crc, &byte| nibble(nibble(crc, u32::from(byte)), u32::from(byte) >> 4))
-}
-
-/// A 64-bit hash of everything that an edit's course depends on beside its seed. `batch` is not among it.
-pub(crate) fn fingerprint(config: &CheckedConfig, problem: &Problem<'_>, statistics: &Statistics<'_>) -> u64 {
-    let mut hash = Hash(u64::from(CHECKPOINT_VERSION));
-    hash.config(config.config());
-    let ModelSpec { d_model, d_ff, layers, kv_dim, vocab, max_tokens } = *config.spec();
-    for size in [d_model, d_ff, layers, kv_dim, vocab, max_tokens, problem.layer(), problem.prompts().len()] {
-        hash.word(size as u64);
-    }
-    hash.tokens(problem.target());
-    for prompt in problem.prompts() {
-        hash.word(u64::from(prompt.role == Role::Essence));
-        hash.word(prompt.subject_last as u64);
-        hash.tokens(prompt.tokens);
-    }
-    if config.config().bank {
-        hash.halves(statistics.bank);
-    }
-    if config.config().covariance != Covariance::Identity {
-        hash.halves(statistics.samples);
-    }
-    hash.0
-}
-
-struct Hash(u64);
-
-impl Hash {
-    fn word(&mut self, word: u64) {
-        self.0 = mix(self.0 ^ word);
-    }
-
-    fn real(&mut self, x: f32) {
-        self.word(u64::from(x.to_bits()));
-    }
-
-    fn reals(&mut self, reals: &[f32]) {
-        reals.iter().for_each(|&x| self.real(x));
-    }
-
-    fn tokens(&mut self, tokens: &[u32]) {
-        self.word(tokens.len() as u64);
-        tokens.iter().for_each(|&t| self.word(u64::from(t)));
-    }
-
-    fn halves(&mut self, halves: &[half::f16]) {
-        self.word(halves.len() as u64);
-        for block in halves.chunks(4) {
-            self.word(block.iter().fold(0, |word, x| word << 16 | u64::from(x.to_bits())));
-        }
-    }
-
-    fn stall(&mut self, Stall { fall, steps }: Stall) {
-        self.real(fall);
-        self.word(u64::from(steps));
-    }
-
-    fn config(&mut self, config: &Config) {
-        // Taken apart in full, so that a new setting cannot be forgotten here.
-        let Config {
-            max_steps,
-            directions,
-            kind,
-            spacing,
-            combine,
-            centre,
-            rule,
-            clamp,
-            kl_factor,
-            weight_decay,
-            early_stop,
-            covariance,
-            anchor,
-            bank,
-            refresh,
-            batch: _,
-        } = *config;
-        self.word(u64::from(max_steps));
-        self.word(directions as u64);
-        self.word(match kind {
-            Directions::Gaussian => 0,
-            Directions::Rademacher => 1,
-            Directions::Orthogonal => 2,
-        });
-        let (tag, mu) = match spacing {
-            Spacing::Absolute(mu) => (0, mu),
-            Spacing::Relative(part) => (1, part),
-        };
-        self.word(tag);
-        self.reals(&[mu, clamp, kl_factor, weight_decay]);
-        let flags = [combine == Combine::Sum, centre, anchor == Anchor::MeanKey, bank];
-        flags.iter().for_each(|&flag| self.word(u64::from(flag)));
-        self.rule(rule);
-        let EarlyStop { min_probability, watch } = early_stop;
-        self.real(min_probability);
-        self.word(match watch {
-            Watch::Every(steps) => u64::from(steps),
-            Watch::Free => 0,
-        });
-        match covariance {
-            Covariance::Identity => self.word(0),
-            Covariance::Samples { ridge, iterations } => {
-                self.word(1);
-                self.real(ridge);
-                self.word(u64::from(iterations));
-            }
-        }
-        self.word(u64::from(refresh.is_some()));
-        refresh.into_iter().for_each(|stall| self.stall(stall));
-    }
-
-    fn rule(&mut self, rule: Rule) {
-        match rule {
-            Rule::Plain { rate } => {
-                self.word(0);
-                self.real(rate);
-            }
-            Rule::Momentum(Momentum { length, gradient_memory, square_memory, stall, shrink, shortest }) => {
-                self.word(1);
-                self.reals(&[length, gradient_memory, square_memory, shrink, shortest]);
-                self.stall(stall);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl<'s> Block<'s> {
         match self.kind {
             Directions::Gaussian => rng::gaussian(&mut stream, self.rows),
             Directions::Rademacher => rng::rademacher(&mut stream, self.rows),
-            Directions::Orthogonal => return self.rows.chunks_exact(self.width).nth(index).unwrap_or(&[]),
+            Directions::Orthogonal => return self.rows.chunks_exact(self.width.max(1)).nth(index).unwrap_or(&[]),
         }
         self.rows
     }

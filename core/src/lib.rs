@@ -7,7 +7,8 @@
 //!    [`prefix_cache`]: how the memory between them is laid out. [`rank_one`]: what comes out.
 //! 2. **The edit.** [`editor`]: a state machine; each call of [`Editor::step`] does one unit of work: prefill, a batch of
 //!    starts, an optimiser step, or a verification. [`config`]: its settings, each number with its source, and two
-//!    presets. [`storage`]: its memory, sized at compile time if need be. [`checkpoint`]: a running edit as bytes.
+//!    presets. [`storage`]: its memory, sized at compile time if need be. [`checkpoint`]: a running edit as bytes, `fingerprint`:
+//!    what they are known by. `error`: what can go wrong.
 //! 3. **The method**, a file per noun of the paper: `key` (equation 2), `value` (3), `directions` and `estimator` (4, 5),
 //!    `optimizer`, `early_stop`, `covariance` and `rank_one` (6); `statistics` is what calibration lends to them.
 //! 4. **The ground.** `rng` and `math`: random numbers and sums that have the same bits on every target.
@@ -23,7 +24,9 @@ mod covariance;
 mod directions;
 mod early_stop;
 pub mod editor;
+mod error;
 mod estimator;
+mod fingerprint;
 mod key;
 mod math;
 mod optimizer;
@@ -39,7 +42,8 @@ mod value;
 
 pub use backend::{ForwardBackend, ModelSpec};
 pub use config::{CheckedConfig, Config};
-pub use editor::{Editor, SetupError, StepError};
+pub use editor::Editor;
+pub use error::{SetupError, StepError};
 pub use half::f16;
 pub use problem::Problem;
 pub use progress::{Outcome, Phase, Progress};

@@ -42,7 +42,7 @@ pub struct Progress {
     /// Most optimiser steps.
     pub max_steps: u32,
     /// Equation (3). After a search step: at δ where it was evaluated, else the mean of the step's candidates. After a
-    /// bank batch: of the best start so far. After a verification: the nll of the written model.
+    /// bank batch: of the best start so far. After a verification: the nll of the written model. Infinite before any.
     pub loss: f32,
     /// The −log P part of it, in nats.
     pub nll: f32,
