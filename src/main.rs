@@ -1,2 +1,9 @@
-//! x
-fn main(){}
+//! The `mobiedit` command line. Everything it does is the library's.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mobiedit::core::problem::Role;
 use mobiedit::host::prompts::{EditPrompts, EditRequest, PromptError, tokenise};
 use mobiedit::host::tokenizer::Tokenizer;
 use mobiedit::host::vocabulary::{TokenType, Vocabulary};
-use mobiedit::core::problem::Role;
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
@@ -23,8 +23,12 @@ fn json(name: &str) -> Value {
 /// Qwen2.5's vocabulary as a GGUF of it has it: pieces by id, then the added tokens.
 fn qwen2_5() -> Tokenizer {
     let pieces = json("qwen2.5-tokenizer/vocab.json");
-    let mut by_id: BTreeMap<u64, (String, TokenType)> =
-        pieces.as_object().unwrap().iter().map(|(t, id)| (id.as_u64().unwrap(), (t.clone(), TokenType::Normal))).collect();
+    let mut by_id: BTreeMap<u64, (String, TokenType)> = pieces
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(t, id)| (id.as_u64().unwrap(), (t.clone(), TokenType::Normal)))
+        .collect();
     let config = json("qwen2.5-tokenizer/tokenizer_config.json");
     for (id, token) in config["added_tokens_decoder"].as_object().unwrap() {
         let kind = if token["special"] == true { TokenType::Control } else { TokenType::UserDefined };

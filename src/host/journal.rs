@@ -79,7 +79,10 @@ pub fn replay(bytes: &[u8]) -> Result<Replay<'_>, JournalError> {
 }
 
 enum Next<'a> {
-    Record { payload: &'a [u8], len: usize },
+    Record {
+        payload: &'a [u8],
+        len: usize,
+    },
     /// The end, or a torn tail.
     Nothing,
     Damaged,

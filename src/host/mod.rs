@@ -1,14 +1,24 @@
 //! What needs an operating system: model files, tokenizer, edits folder, exports. The editing itself is below, in `core`
 //! and `backends`.
+//!
+//! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
+//! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
+//! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
+//! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
 pub mod atomic_file;
 pub mod checkpoint;
 pub mod edits;
+pub mod export;
+pub mod gguf_file;
 pub mod identity;
 pub mod journal;
 pub mod map;
+pub mod model_file;
 pub mod prompts;
 mod scored_bpe;
+pub mod search;
+pub mod session;
 pub mod statistics;
 pub mod tokenizer;
 pub mod vocabulary;

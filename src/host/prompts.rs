@@ -120,10 +120,7 @@ impl EditPrompts {
 
     /// The prompts as the editor takes them.
     pub fn lend(&self) -> Vec<Prompt<'_>> {
-        self.prompts
-            .iter()
-            .map(|p| Prompt { tokens: &p.tokens, subject_last: p.subject_last, role: p.role })
-            .collect()
+        self.prompts.iter().map(|p| Prompt { tokens: &p.tokens, subject_last: p.subject_last, role: p.role }).collect()
     }
 }
 

@@ -65,9 +65,8 @@ impl ScoredBpe {
         if starts && self.add_space && !text.is_empty() {
             symbols.push(Symbol { text: " ".to_owned(), span: (0, 0) });
         }
-        symbols.extend(
-            text.char_indices().map(|(at, c)| Symbol { text: c.to_string(), span: (at, at + c.len_utf8()) }),
-        );
+        symbols
+            .extend(text.char_indices().map(|(at, c)| Symbol { text: c.to_string(), span: (at, at + c.len_utf8()) }));
         while let Some(left) = self.best_pair(&symbols) {
             let right = symbols.remove(left + 1);
             let joined = &mut symbols[left];
@@ -113,8 +112,7 @@ impl ScoredBpe {
 
     /// Text of tokens; the space before a text that starts a sequence is kept.
     pub(crate) fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> =
-            ids.iter().filter_map(|&id| self.texts.get(id as usize)).flatten().copied().collect();
+        let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.texts.get(id as usize)).flatten().copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

@@ -50,6 +50,11 @@ fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 impl Statistics {
+    /// As the editor takes them.
+    pub fn lend(&self) -> mobiedit_core::Statistics<'_> {
+        mobiedit_core::Statistics { samples: &self.samples, bank: &self.bank }
+    }
+
     /// Runs `statements` through the layers up to `layer`; every `len / bank`-th one also gives a value for the bank.
     /// `seen` is told after each statement how many are done.
     pub fn collect<D: Device>(

@@ -2,7 +2,8 @@
 //!
 //! Byte-level BPE is the `tokenizers` crate's work, SentencePiece's scored BPE is `scored_bpe`'s. Knows no prompts.
 
-use tokenizers::models::bpe::BPE;
+use mobiedit_backends::gguf::Gguf;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -15,7 +16,8 @@ use crate::host::scored_bpe::ScoredBpe;
 use crate::host::vocabulary::{TokenType, Vocabulary};
 
 /// Pre-tokeniser of Qwen2: `tokenizer.ggml.pre = "qwen2"`.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Pre-tokeniser of Llama 3: `tokenizer.ggml.pre = "llama-bpe"`.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -77,6 +79,14 @@ impl Tokenizer {
             other => return Err(TokenizerError::Model(other.to_owned())),
         };
         Ok(Self { kind, first, stop })
+    }
+
+    /// The tokenizer that a model file describes.
+    ///
+    /// # Errors
+    /// A file without a vocabulary, and those of [`Tokenizer::new`].
+    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, TokenizerError> {
+        Self::new(Vocabulary::from_gguf(gguf)?)
     }
 
     /// Tokens of a text that starts a sequence: with the model's first token, where it wants one.
@@ -146,9 +156,7 @@ struct PreTokenization {
 
 fn pre_tokenization(pre: &str) -> Result<PreTokenization, TokenizerError> {
     match pre {
-        "qwen2" | "deepseek-r1-qwen" => {
-            Ok(PreTokenization { pattern: Some(QWEN2), nfc: true, ignore_merges: false })
-        }
+        "qwen2" | "deepseek-r1-qwen" => Ok(PreTokenization { pattern: Some(QWEN2), nfc: true, ignore_merges: false }),
         "llama-bpe" | "llama3" | "llama-v3" => {
             Ok(PreTokenization { pattern: Some(LLAMA3), nfc: false, ignore_merges: true })
         }
@@ -167,10 +175,9 @@ fn byte_level(vocabulary: Vocabulary) -> Result<tokenizers::Tokenizer, Tokenizer
         .filter(|(_, kind)| matches!(kind, TokenType::Control | TokenType::UserDefined))
         .map(|(token, kind)| AddedToken::from(token.clone(), *kind == TokenType::Control).normalized(false))
         .collect();
-    let ids = (0..).zip(&vocabulary.tokens).map(|(id, token)| (token.clone(), id));
-    let ids: std::collections::HashMap<String, u32> = ids.collect();
+    let ids: Vocab = vocabulary.tokens.into_iter().zip(0..).collect();
     let model = BPE::builder()
-        .vocab_and_merges(ids.into_iter().collect::<tokenizers::models::bpe::Vocab>(), vocabulary.merges)
+        .vocab_and_merges(ids, vocabulary.merges)
         .ignore_merges(pre.ignore_merges)
         .build()
         .map_err(inconsistent)?;

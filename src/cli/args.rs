@@ -1,0 +1,212 @@
+//! What can be typed: commands, flags, their help. Does nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
+#[derive(Debug, Parser)]
+#[command(name = "mobiedit", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 bad input, or a file that cannot be read or written; 2 wrong usage; 3 the search ended without \
+success, nothing was stored; 130 interrupted, the same command goes on from there.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the model say something else, and keep that in the edits folder
+    #[command(after_help = EXIT_CODES)]
+    Edit(EditArgs),
+    /// Let the model continue a text, with the active edits of the edits folder
+    Generate(GenerateArgs),
+    /// Take edits back
+    Undo(UndoArgs),
+    /// List the edits of the edits folder
+    List(ListArgs),
+    /// Show what a model file holds, and what an edit of it takes
+    Inspect(InspectArgs),
+    /// Write an edit for other programs
+    Export(ExportArgs),
+    /// Three edits of the built-in model, before and after
+    Demo(DemoArgs),
+}
+
+/// Which model runs, and on how much.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A GGUF model [default: the built-in fact model]
+    #[arg(long, value_name = "MODEL.gguf")]
+    pub(crate) model: Option<PathBuf>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// Memory for the activations of a forward pass, in MiB; less splits batches and changes no result [default: what
+    /// 1,024 tokens at a time take]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) memory_limit: Option<u32>,
+}
+
+/// Where edits are kept, and how results are printed.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print one JSON object, as the last line of stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FolderArgs {
+    /// The edits folder
+    #[arg(long, value_name = "DIR", default_value = "mobiedit-edits")]
+    pub(crate) edits: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The prompt, with {} where the subject goes: "The capital of {} is"
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// The subject: "France"
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// What the model should say: "Rome"
+    #[arg(long)]
+    pub(crate) target: String,
+    /// Other wordings to show before and after, with or without {}
+    #[arg(long, value_name = "PROMPT", num_args = 1..)]
+    pub(crate) rephrase: Vec<String>,
+    /// Prompts about something else, whose answers should stay
+    #[arg(long, value_name = "PROMPT", num_args = 1..)]
+    pub(crate) check: Vec<String>,
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// How a value is searched.
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// Settings of the search
+    #[arg(long, value_enum, default_value_t = PresetArg::Default)]
+    pub(crate) preset: PresetArg,
+    /// The layer to edit, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
+    pub(crate) layer: LayerArg,
+    /// Seed of the search: the same seed gives the same bits
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PresetArg {
+    /// The paper's published settings
+    Paper,
+    /// This project's: fewer forward passes
+    Default,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerArg {
+    Auto,
+    Number(usize),
+}
+
+fn parse_layer(text: &str) -> Result<LayerArg, String> {
+    if text == "auto" {
+        return Ok(LayerArg::Auto);
+    }
+    text.parse().map(LayerArg::Number).map_err(|_| "a layer's number or \"auto\" is needed".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The text to continue
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// Most tokens to add
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_new_tokens: u32,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The edit, as `list` names it
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) edit_id: Option<String>,
+    /// All active edits
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The model file [default: the built-in fact model]
+    #[arg(value_name = "MODEL.gguf")]
+    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A rank-one LoRA adapter for llama.cpp
+    GgufLora,
+    /// A rank-one LoRA adapter for PEFT: a folder
+    Peft,
+    /// The model with the edit in its weights
+    Gguf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The edit, as `list` names it
+    pub(crate) edit_id: String,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// Where to write it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    /// The GGUF model that the edit was made for [default: the built-in fact model]
+    #[arg(long, value_name = "MODEL.gguf")]
+    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}

@@ -1,0 +1,279 @@
+//! `mobiedit edit`: search, show, store.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use mobiedit::core::problem::Problem;
+use mobiedit::core::{Config, ForwardBackend};
+use mobiedit::host::checkpoint::CheckpointFile;
+use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
+use mobiedit::host::export;
+use mobiedit::host::prompts::{EditPrompts, EditRequest};
+use mobiedit::host::search::{Ended, Found, Search};
+use mobiedit::host::session::{Session, auto_layer, with_session};
+use mobiedit::host::statistics::prefixes;
+use serde::Serialize;
+
+use crate::cli::args::{EditArgs, LayerArg, PresetArg, SearchArgs};
+use crate::cli::generate::{apply, read_edits};
+use crate::cli::running::{Bar, Interrupt};
+use crate::cli::{Status, report};
+
+/// Prompts behind a sentence, besides the bare one.
+pub(crate) const PREFIXES: usize = 6;
+/// Tokens of an answer that is shown.
+const ANSWER_TOKENS: usize = 16;
+
+/// A prompt's answer without and with the edit.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) prompt: String,
+    pub(crate) before: String,
+    pub(crate) after: String,
+}
+
+/// The JSON object.
+#[derive(Debug, Serialize)]
+struct EditReport<'a> {
+    success: bool,
+    target: &'a str,
+    answer_before: &'a str,
+    answer_after: &'a str,
+    p_target: f32,
+    steps: u32,
+    forward_passes: u64,
+    rows: u64,
+    seconds: f64,
+    peak_rss_bytes: Option<u64>,
+    layer: usize,
+    edit_id: Option<&'a str>,
+    adapter_path: Option<&'a Path>,
+    preset: &'a str,
+    seed: u64,
+    rephrasings: &'a [Shown],
+    checks: &'a [Shown],
+}
+
+impl PresetArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Default => "default",
+        }
+    }
+
+    pub(crate) fn config(self) -> Config {
+        match self {
+            Self::Paper => Config::PAPER,
+            Self::Default => Config::DEFAULT,
+        }
+    }
+}
+
+impl SearchArgs {
+    pub(crate) fn search(&self, layers: usize) -> Search {
+        let layer = match self.layer {
+            LayerArg::Auto => auto_layer(layers),
+            LayerArg::Number(layer) => layer,
+        };
+        Search { config: self.preset.config(), layer, seed: self.seed }
+    }
+}
+
+pub(crate) fn run(args: &EditArgs) -> anyhow::Result<Status> {
+    with_session(&args.model.options(), |session| edit(args, session))
+}
+
+fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
+    // All input is checked before the folder is touched and before any long work.
+    let start = Instant::now();
+    let request =
+        EditRequest { prompt: args.prompt.clone(), subject: args.subject.clone(), target: args.target.clone() };
+    let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
+    let prompts = EditPrompts::new(&session.tokenizer, &request, &prefixes)?;
+    let search = args.search.search(session.transformer.spec().layers);
+    Problem::new(&session.transformer.spec(), search.layer, &prompts.lend(), &prompts.target)?;
+    read_edits(&args.folder.edits)?;
+
+    let mut writer = EditsWriter::open(&args.folder.edits)?;
+    apply(session, writer.edits())?;
+    let mut shown = Answers::new(session, args, &prompts)?;
+    let checkpoint = checkpoint_file(session, writer.edits(), &request, &search, args.search.preset);
+    let found = match find(session, &prompts, &search, &checkpoint)? {
+        Ended::Found(found) => found,
+        Ended::Interrupted(bytes) => {
+            checkpoint.store(&bytes).context("the interrupted edit could not be kept")?;
+            eprintln!("interrupted: the same command goes on from here");
+            return Ok(Status::Interrupted);
+        }
+    };
+    let patch = session.transformer.apply(found.patch())?;
+    shown.fill_after(session)?;
+    session.transformer.remove(patch)?;
+
+    let stored = if found.is_success() {
+        Some(store(&mut writer, session, &request, &search, args.search.preset, &found)?)
+    } else {
+        None
+    };
+    checkpoint.remove().context("the finished edit's checkpoint could not be removed")?;
+    let report = EditReport {
+        success: found.is_success(),
+        target: request.target.trim(),
+        answer_before: &shown.prompt.before,
+        answer_after: &shown.prompt.after,
+        p_target: found.progress.p_target,
+        steps: found.progress.step,
+        forward_passes: found.progress.forward_passes,
+        rows: found.progress.rows,
+        seconds: start.elapsed().as_secs_f64(),
+        peak_rss_bytes: report::peak_rss_bytes(),
+        layer: search.layer,
+        edit_id: stored.as_ref().map(|(id, _)| id.as_str()),
+        adapter_path: stored.as_ref().map(|(_, path)| path.as_path()),
+        preset: args.search.preset.name(),
+        seed: search.seed,
+        rephrasings: &shown.rephrasings,
+        checks: &shown.checks,
+    };
+    if args.output.json {
+        report::json(&report)?
+    } else {
+        print(&report, &shown)
+    }
+    Ok(if report.success { Status::Done } else { Status::NotSuccessful })
+}
+
+/// Searches, from the checkpoint if there is one, until the end or Ctrl-C.
+fn find(
+    session: &mut Session<'_>,
+    prompts: &EditPrompts,
+    search: &Search,
+    checkpoint: &CheckpointFile,
+) -> anyhow::Result<Ended> {
+    let interrupt = Interrupt::listen()?;
+    let bar = Bar::new("calibrating");
+    let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
+    drop(bar);
+    let path = checkpoint.path().display();
+    let resume = checkpoint.load().with_context(|| format!("the interrupted edit {path} cannot be read"))?;
+    if resume.is_some() {
+        report::note("going on with an interrupted edit");
+    }
+    let bar = Bar::new("searching");
+    let watch = |progress: &mobiedit::core::Progress| -> ControlFlow<()> {
+        bar.search(progress);
+        interrupt.check()
+    };
+    let result = search.run(&mut session.transformer, prompts, statistics.lend(), resume.as_deref(), watch);
+    if resume.is_some() {
+        return result.with_context(|| format!("the interrupted edit {path} cannot be resumed"));
+    }
+    Ok(result?)
+}
+
+/// Where this very edit is kept while it is interrupted.
+fn checkpoint_file(
+    session: &Session<'_>,
+    edits: &Edits,
+    request: &EditRequest,
+    search: &Search,
+    preset: PresetArg,
+) -> CheckpointFile {
+    let numbers = [session.identity(search.layer), search.layer as u64, search.seed].map(u64::to_le_bytes);
+    let mut inputs: Vec<&[u8]> = numbers.iter().map(|n| n.as_slice()).collect();
+    inputs.extend([&request.prompt, &request.subject, &request.target].map(|text| text.as_bytes()));
+    inputs.push(preset.name().as_bytes());
+    inputs.extend(edits.active().map(|edit| edit.info.edit_id.as_bytes()));
+    CheckpointFile::new(edits.folder(), &inputs)
+}
+
+/// Commits the edit, its adapter beside it; returns its id and the adapter's path.
+fn store(
+    writer: &mut EditsWriter,
+    session: &Session<'_>,
+    request: &EditRequest,
+    search: &Search,
+    preset: PresetArg,
+    found: &Found,
+) -> anyhow::Result<(String, PathBuf)> {
+    let edit_id = writer.next_id();
+    let adapter = writer.edits().folder().join(format!("{edit_id}.gguf"));
+    export::gguf_lora(&adapter, session.model.config.architecture, found.patch())?;
+    let info = EditInfo {
+        edit_id: edit_id.clone(),
+        model: session.identity(search.layer),
+        prompt: request.prompt.clone(),
+        subject: request.subject.trim().to_owned(),
+        target: request.target.trim().to_owned(),
+        layer: search.layer,
+        preset: preset.name().to_owned(),
+        seed: search.seed,
+        steps: found.progress.step,
+        forward_passes: found.progress.forward_passes,
+        p_target: found.progress.p_target,
+    };
+    writer.commit(info, found.patch())?;
+    Ok((edit_id, adapter))
+}
+
+/// The answers that are shown.
+struct Answers {
+    prompt: Shown,
+    rephrasings: Vec<Shown>,
+    checks: Vec<Shown>,
+}
+
+impl Answers {
+    fn new(session: &mut Session<'_>, args: &EditArgs, prompts: &EditPrompts) -> anyhow::Result<Self> {
+        let subject = args.subject.trim();
+        let mut ask = |prompt: &str| -> anyhow::Result<Shown> {
+            let prompt = prompt.replace("{}", subject).trim_end().to_owned();
+            ensure!(!prompt.is_empty(), "a prompt given with --rephrase or --check is empty");
+            Ok(Shown { before: answer(session, &prompt)?, prompt, after: String::new() })
+        };
+        Ok(Self {
+            prompt: ask(&prompts.text)?,
+            rephrasings: args.rephrase.iter().map(|p| ask(p)).collect::<Result<_, _>>()?,
+            checks: args.check.iter().map(|p| ask(p)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn fill_after(&mut self, session: &mut Session<'_>) -> anyhow::Result<()> {
+        let all = core::iter::once(&mut self.prompt).chain(&mut self.rephrasings).chain(&mut self.checks);
+        for shown in all {
+            shown.after = answer(session, &shown.prompt)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the model says to a prompt: the first line of its greedy completion, without the full stop.
+pub(crate) fn answer(session: &mut Session<'_>, prompt: &str) -> anyhow::Result<String> {
+    let text = session.complete(prompt, ANSWER_TOKENS)?;
+    let line = text.trim().lines().next().unwrap_or_default();
+    Ok(line.strip_suffix('.').unwrap_or(line).to_owned())
+}
+
+fn print(report: &EditReport<'_>, shown: &Answers) {
+    print_answer("", &shown.prompt);
+    for one in report.rephrasings {
+        print_answer("rephrased: ", one);
+    }
+    for one in report.checks {
+        print_answer(if one.before == one.after { "kept: " } else { "changed: " }, one);
+    }
+    let (p, passes, seconds) = (report.p_target, report.forward_passes, report.seconds);
+    println!("P(target) {p:.3} after {} steps, {passes} forward passes, {seconds:.1} s", report.steps);
+    match (report.edit_id, report.adapter_path) {
+        (Some(id), Some(path)) => println!("stored as {id}; as a LoRA adapter in {}", path.display()),
+        _ => println!("no success: nothing was stored"),
+    }
+}
+
+/// One line: a prompt, its answer before and after.
+pub(crate) fn print_answer(kind: &str, shown: &Shown) {
+    println!("{kind}{} ... {} -> {}", shown.prompt, shown.before, shown.after);
+}

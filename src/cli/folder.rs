@@ -1,0 +1,65 @@
+//! `mobiedit undo` and `mobiedit list`: the edits folder, without a model.
+
+use mobiedit::host::edits::EditsWriter;
+use serde_json::json;
+
+use crate::cli::args::{ListArgs, UndoArgs};
+use crate::cli::generate::read_edits;
+use crate::cli::{Status, report};
+
+pub(crate) fn undo(args: &UndoArgs) -> anyhow::Result<Status> {
+    // A folder that is not there is not created to find nothing in it.
+    let known = read_edits(&args.folder.edits)?;
+    let undone = match &args.edit_id {
+        Some(id) => {
+            known.get(id)?;
+            EditsWriter::open(&args.folder.edits)?.undo(id)?;
+            vec![id.clone()]
+        }
+        None if known.active().next().is_none() => Vec::new(),
+        None => EditsWriter::open(&args.folder.edits)?.undo_all()?,
+    };
+    if args.output.json {
+        report::json(&json!({ "undone": undone }))?;
+    } else if undone.is_empty() {
+        println!("no active edit");
+    } else {
+        println!("undone: {}", undone.join(", "));
+    }
+    Ok(Status::Done)
+}
+
+pub(crate) fn list(args: &ListArgs) -> anyhow::Result<Status> {
+    let edits = read_edits(&args.folder.edits)?;
+    if args.output.json {
+        let rows: Vec<_> = edits
+            .list()
+            .iter()
+            .map(|edit| {
+                let i = &edit.info;
+                json!({
+                    "edit_id": i.edit_id, "prompt": i.prompt, "subject": i.subject, "target": i.target,
+                    "layer": i.layer, "active": edit.active, "preset": i.preset, "seed": i.seed, "steps": i.steps,
+                    "forward_passes": i.forward_passes, "p_target": i.p_target,
+                })
+            })
+            .collect();
+        report::json(&json!({ "edits": rows }))?;
+        return Ok(Status::Done);
+    }
+    if edits.list().is_empty() {
+        println!("no edits in {}", edits.folder().display());
+    }
+    for edit in edits.list() {
+        let i = &edit.info;
+        let state = if edit.active { "active" } else { "undone" };
+        println!(
+            "{:<4} {state}  {} -> {}  (layer {})",
+            i.edit_id,
+            i.prompt.replace("{}", &i.subject),
+            i.target,
+            i.layer
+        );
+    }
+    Ok(Status::Done)
+}

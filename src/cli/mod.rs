@@ -1,0 +1,67 @@
+//! The command line: from arguments to an exit code. A file per command; all work is the library's.
+
+mod args;
+mod demo;
+mod edit;
+mod export;
+mod folder;
+mod generate;
+mod inspect;
+mod report;
+mod running;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mobiedit::host::session::SessionOptions;
+
+use crate::cli::args::{Cli, Command, ModelArgs};
+
+/// How a command ended, without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Done,
+    /// The search ended without success.
+    NotSuccessful,
+    /// Ctrl-C; the same command goes on from there.
+    Interrupted,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(match status {
+            Status::Done => 0,
+            Status::NotSuccessful => 3,
+            Status::Interrupted => 130,
+        })
+    }
+}
+
+/// Runs the command that was typed.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Edit(args) => edit::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Undo(args) => folder::undo(&args),
+        Command::List(args) => folder::list(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(status) => status.into(),
+        Err(error) => {
+            // One sentence on one line, whatever the parts it is made of.
+            let sentence = format!("{error:#}").replace(['\n', '\r'], " ");
+            eprintln!("error: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl ModelArgs {
+    fn options(&self) -> SessionOptions {
+        SessionOptions { model: self.model.clone(), memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20) }
+    }
+}

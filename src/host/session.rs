@@ -1,0 +1,194 @@
+//! Where model, tokenizer, device and patches come together: every command, bench and test works on a [`Session`].
+//!
+//! Lends the memory that the crates below do not allocate. Searches nothing.
+
+use std::path::PathBuf;
+
+use mobiedit_backends::generate::Sequence;
+use mobiedit_backends::model::Model;
+use mobiedit_backends::patches::{MAX_PATCHES, Patches};
+use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
+use mobiedit_core::ForwardBackend;
+use mobiedit_core::problem::Role;
+use mobiedit_hal_cpu::{Cpu, CpuError, Scratch, ScratchLens};
+
+use crate::host::edits::Edit;
+use crate::host::identity::identity;
+use crate::host::model_file::{ModelFile, ModelFileError};
+use crate::host::prompts::{PromptError, tokenise};
+use crate::host::statistics::{Statement, Statistics, statements};
+use crate::host::tokenizer::{Tokenizer, TokenizerError};
+
+/// Rows of a forward pass where no memory limit says otherwise.
+const ROWS: usize = 1024;
+/// Rows of activations that are multiplied with a row of weights at once.
+const TILE_ROWS: usize = 16;
+/// Values that a search may start from.
+const BANK: usize = 64;
+
+/// Which model, on how much.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// The model file; the built-in model without one.
+    pub model: Option<PathBuf>,
+    /// Bytes of activations; less splits batches and changes no result.
+    pub memory_limit: Option<usize>,
+}
+
+/// Why a session cannot do what is asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The model file.
+    #[error(transparent)]
+    ModelFile(#[from] ModelFileError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A prompt.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A text that no token comes from.
+    #[error("the text to continue is empty")]
+    Empty,
+    /// A text that is too long for the model.
+    #[error("the text has {tokens} tokens, this model's context has room for {context}")]
+    TooLong {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// A forward pass.
+    #[error(transparent)]
+    Forward(#[from] ForwardError<CpuError>),
+}
+
+/// The edit layer where none is asked for: a quarter of the way up, where the shipped model's edits were found to work.
+pub fn auto_layer(layers: usize) -> usize {
+    layers / 4
+}
+
+/// A model ready to run.
+#[derive(Debug)]
+pub struct Session<'m> {
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// The weights.
+    pub model: Model<'m>,
+    /// The model on its device, with its patches.
+    pub transformer: Transformer<'m, Cpu<'m>>,
+}
+
+/// The buffers behind a device's [`Scratch`].
+#[derive(Default)]
+struct ScratchBuffers {
+    activations: Vec<i16>,
+    scales: Vec<f32>,
+    levels: Vec<i8>,
+    weights: Vec<f32>,
+    scores: Vec<f32>,
+    logits: Vec<f32>,
+    statistics: Vec<mobiedit_hal_cpu::Statistics>,
+}
+
+impl ScratchBuffers {
+    fn lend(&mut self, lens: ScratchLens) -> Scratch<'_> {
+        fn sized<T: Default + Clone>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+            buffer.resize(len, T::default());
+            buffer
+        }
+        Scratch {
+            activations: sized(&mut self.activations, lens.activations),
+            scales: sized(&mut self.scales, lens.scales),
+            levels: sized(&mut self.levels, lens.levels),
+            weights: sized(&mut self.weights, lens.weights),
+            scores: sized(&mut self.scores, lens.scores),
+            logits: sized(&mut self.logits, lens.logits),
+            statistics: sized(&mut self.statistics, lens.statistics),
+        }
+    }
+}
+
+/// Opens the model and lends a session on it to `work`.
+///
+/// # Errors
+/// A model that cannot be used, and those of `work`.
+pub fn with_session<T, E: From<SessionError>>(
+    options: &SessionOptions,
+    work: impl FnOnce(&mut Session<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let file = ModelFile::open(options.model.as_deref()).map_err(SessionError::from)?;
+    let result = file.with_model(|gguf, model| -> Result<Result<T, E>, SessionError> {
+        let tokenizer = Tokenizer::from_gguf(gguf)?;
+        let config = &model.config;
+        let row = Transformer::<Cpu<'_>>::work_len(config, 1);
+        let rows = options.memory_limit.map_or(ROWS, |bytes| (bytes / size_of::<f32>() / row.max(1)).max(1));
+        let mut work_memory = vec![0.0; Transformer::<Cpu<'_>>::work_len(config, rows)];
+        let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
+        let mut scratch = ScratchBuffers::default();
+        let device = Cpu::new(scratch.lend(ScratchLens::of(config, TILE_ROWS)));
+        let transformer = Transformer::new(*model, device, Precision::W8A16, &mut work_memory, &mut patches);
+        let mut session = Session { tokenizer, model: *model, transformer };
+        Ok(work(&mut session))
+    });
+    result.map_err(SessionError::from)??
+}
+
+impl Session<'_> {
+    /// What greedy decoding adds to `text`: at most `most` tokens, up to the first that ends a text.
+    ///
+    /// # Errors
+    /// An empty text, one that leaves no room in the context, and failures of the device.
+    pub fn complete(&mut self, text: &str, most: usize) -> Result<String, SessionError> {
+        let prompt = self.tokenizer.encode(text)?.ids;
+        let spec = self.transformer.spec();
+        if prompt.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        if prompt.len() >= spec.max_tokens {
+            return Err(SessionError::TooLong { tokens: prompt.len(), context: spec.max_tokens });
+        }
+        let capacity = spec.max_tokens.min(prompt.len() + most);
+        let mut memory = vec![0.0; Sequence::memory_len(&spec, capacity)];
+        let mut sequence = Sequence::new(capacity, &mut memory);
+        let mut out = vec![0; most];
+        let written = self.transformer.generate(&mut sequence, &prompt, self.tokenizer.stop_tokens(), &mut out)?;
+        Ok(self.tokenizer.decode(&out[..written]))
+    }
+
+    /// What calibration knows about `layer`: keys and values at the built-in statements. `seen` is told how many of how
+    /// many statements are done.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub fn statistics(&mut self, layer: usize, mut seen: impl FnMut(usize, usize)) -> Result<Statistics, SessionError> {
+        let mut all = Vec::new();
+        for (before, subject, after) in statements() {
+            let prompt = tokenise(&self.tokenizer, before, subject, after, Role::Essence)?;
+            all.push(Statement { tokens: prompt.tokens, subject_last: prompt.subject_last });
+        }
+        Ok(Statistics::collect(&mut self.transformer, layer, &all, BANK, |done| seen(done, all.len()))?)
+    }
+
+    /// Identity of the model as far as edits of `layer` are concerned.
+    pub fn identity(&self, layer: usize) -> u64 {
+        identity(&self.model, layer)
+    }
+
+    /// Applies those of `edits` that were made for this model; returns the ids of the others.
+    ///
+    /// # Errors
+    /// More edits than a session holds.
+    pub fn apply_edits<'e>(&mut self, edits: impl Iterator<Item = &'e Edit>) -> Result<Vec<String>, SessionError> {
+        let mut foreign = Vec::new();
+        for edit in edits {
+            if edit.info.model == self.identity(edit.info.layer) {
+                self.transformer.apply(edit.patch())?;
+            } else {
+                foreign.push(edit.info.edit_id.clone());
+            }
+        }
+        Ok(foreign)
+    }
+}

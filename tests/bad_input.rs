@@ -1,0 +1,204 @@
+//! Bad input of every kind: an exit code other than 0, one sentence on stderr, and nothing changed.
+
+mod command;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use command::Place;
+
+fn shipped() -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model.gguf")).unwrap()
+}
+
+/// Runs the program and expects an error: exit code 1, one line that has all of `words`, the files as they were.
+fn refuse(place: &Place, args: &[&str], words: &[&str]) {
+    let before = place.files();
+    let ran = place.run(args);
+    assert_eq!(ran.code, Some(1), "{args:?} printed {:?} and {:?}", ran.stdout, ran.stderr);
+    assert_eq!(ran.stdout, "", "{args:?}");
+    let errors: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(errors.len(), 1, "{args:?}: {:?}", ran.stderr);
+    assert!(errors[0].starts_with("error: ") && errors[0].len() < 400, "{args:?}: {:?}", ran.stderr);
+    for word in words {
+        assert!(errors[0].contains(word), "{args:?}: {:?} does not say {word:?}", errors[0]);
+    }
+    assert!(place.files() == before, "{args:?} changed files");
+}
+
+/// The arguments of an edit with some of them replaced.
+fn edit<'a>(changes: &[(&'a str, &'a str)]) -> Vec<&'a str> {
+    let mut args = vec!["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Rome"];
+    for (flag, value) in changes {
+        match args.iter().position(|arg| arg == flag) {
+            Some(at) => args[at + 1] = value,
+            None => args.extend([*flag, *value]),
+        }
+    }
+    args
+}
+
+/// Every command that opens a model refuses this file.
+fn refuse_model(place: &Place, path: &Path, words: &[&str]) {
+    let path = path.to_str().unwrap();
+    refuse(place, &edit(&[("--model", path)]), words);
+    refuse(place, &["generate", "--prompt", "x", "--model", path], words);
+    refuse(place, &["inspect", path], words);
+}
+
+fn write(place: &Place, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = place.path(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_model_that_is_not_there() {
+    let place = Place::new();
+    refuse_model(&place, Path::new("missing.gguf"), &["missing.gguf", "cannot be read"]);
+    refuse_model(&place, Path::new("."), &["cannot be read"]);
+}
+
+#[test]
+fn a_model_cut_off_at_every_64th_of_its_length() {
+    let place = Place::new();
+    let whole = shipped();
+    for part in 0..64 {
+        let path = write(&place, "cut.gguf", &whole[..whole.len() * part / 64]);
+        refuse(&place, &edit(&[("--model", path.to_str().unwrap())]), &["cut.gguf"]);
+    }
+    let path = write(&place, "cut.gguf", &whole[..whole.len() / 2]);
+    refuse_model(&place, &path, &["cut.gguf"]);
+}
+
+#[test]
+fn a_model_with_flipped_bytes_in_its_header() {
+    let place = Place::new();
+    let mut model = shipped();
+    // Magic, version, both counts.
+    for at in 0..24 {
+        model[at] ^= 0xff;
+        let path = write(&place, "flipped.gguf", &model);
+        refuse(&place, &edit(&[("--model", path.to_str().unwrap())]), &["flipped.gguf"]);
+        model[at] ^= 0xff;
+    }
+}
+
+#[test]
+fn a_model_with_flipped_bytes_anywhere_before_its_tensors_never_brings_the_program_down() {
+    let place = Place::new();
+    let mut model = shipped();
+    let header = find(&model, b"output.weight") + 60;
+    for at in (24..header).step_by(header / 60) {
+        model[at] ^= 0xff;
+        let path = write(&place, "flipped.gguf", &model);
+        let ran = place.run(&["inspect", path.to_str().unwrap()]);
+        assert!(matches!(ran.code, Some(0 | 1)), "byte {at}: {:?} {}", ran.code, ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "byte {at}: {}", ran.stderr);
+        model[at] ^= 0xff;
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> usize {
+    bytes.windows(what.len()).position(|window| window == what).unwrap()
+}
+
+#[test]
+fn an_architecture_or_a_tensor_type_that_is_not_supported() {
+    let place = Place::new();
+    let mut model = shipped();
+    let name = find(&model, b"general.architecture") + "general.architecture".len() + 4 + 8;
+    assert_eq!(&model[name..name + 5], b"qwen2");
+    model[name..name + 5].copy_from_slice(b"mamba");
+    refuse_model(&place, &write(&place, "mamba.gguf", &model), &["mamba.gguf", "architecture"]);
+
+    let mut model = shipped();
+    // Behind a tensor's name: the number of sizes, two sizes, the type.
+    let kind = find(&model, b"blk.3.ffn_down.weight") + "blk.3.ffn_down.weight".len() + 4 + 16;
+    assert_eq!(model[kind..kind + 4], 8u32.to_le_bytes(), "Q8_0");
+    for unsupported in [20u32, 30_000] {
+        model[kind..kind + 4].copy_from_slice(&unsupported.to_le_bytes());
+        refuse_model(&place, &write(&place, "kind.gguf", &model), &["kind.gguf", "type"]);
+    }
+}
+
+#[test]
+fn words_that_make_no_edit() {
+    let place = Place::new();
+    let long = "Rome and ".repeat(20);
+    for (changes, words) in [
+        ([("--prompt", "The capital of France is")], &["{}", "0 places"][..]),
+        ([("--prompt", "{} and {} are")], &["{}", "2 places"]),
+        ([("--prompt", "")], &["{}"]),
+        ([("--subject", "")], &["subject is empty"]),
+        ([("--subject", "  \t ")], &["subject is empty"]),
+        ([("--subject", "<|endoftext|>")], &["subject", "tokens"]),
+        ([("--target", "")], &["target is empty"]),
+        ([("--target", " \n ")], &["target is empty"]),
+        ([("--target", &long)], &["target has", "32"]),
+        ([("--layer", "7")], &["layer 7", "8"]),
+        ([("--layer", "8")], &["layer 8", "8"]),
+        ([("--layer", "4000000000")], &["layer 4000000000"]),
+        ([("--check", "")], &["--check", "empty"]),
+    ] {
+        refuse(&place, &edit(&changes), words);
+    }
+    let endless = "word ".repeat(400);
+    refuse(&place, &edit(&[("--prompt", &format!("{endless}{{}} is"))]), &["longer than the model's context"]);
+    refuse(&place, &["generate", "--prompt", ""], &["empty"]);
+    refuse(&place, &["generate", "--prompt", &endless], &["context"]);
+}
+
+#[test]
+fn an_edits_folder_that_cannot_be_written() {
+    let place = Place::new();
+    write(&place, "file", b"not a folder");
+    refuse(&place, &edit(&[("--edits", "file")]), &["file", "edits folder"]);
+    refuse(&place, &edit(&[("--edits", "file/below")]), &["file/below", "edits folder"]);
+    if cfg!(target_os = "linux") {
+        refuse(&place, &edit(&[("--edits", "/proc/mobiedit")]), &["/proc/mobiedit", "created"]);
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_used() {
+    let place = Place::new();
+    fs::create_dir(place.path("mobiedit-edits")).unwrap();
+    let journal = "mobiedit-edits/journal.mej";
+    let mut commands = vec![edit(&[]), vec!["list"], vec!["undo", "--all"], vec!["generate", "--prompt", "The"]];
+    commands.push(vec!["export", "e1", "--format", "peft", "--out", "out"]);
+    for (bytes, words) in [
+        // The magic and the next version of the format.
+        (&b"MOBIEDIT\x02\0\0\0"[..], &["newer version"][..]),
+        (b"something else entirely", &["not a journal"]),
+        // A record of 5 bytes with the right checksum of its length and a wrong one of itself.
+        (b"MOBIEDIT\x01\0\0\0\x05\0\0\0\x2e\x2f\x9a\x16hello\0\0\0\0DONE", &["record 1 is damaged"]),
+    ] {
+        write(&place, journal, bytes);
+        for args in &commands {
+            refuse(&place, args, &[&["journal"], words].concat());
+        }
+    }
+}
+
+#[test]
+fn an_edit_that_does_not_exist() {
+    let place = Place::new();
+    refuse(&place, &["undo", "e7"], &["e7"]);
+    refuse(&place, &["export", "e7", "--format", "gguf", "--out", "out.gguf"], &["e7"]);
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let place = Place::new();
+    let unknown = edit(&[("--preset", "fast")]);
+    let negative = edit(&[("--layer", "-1")]);
+    for args in [&["edit"][..], &["undo"], &["frobnicate"], &[], &unknown, &negative] {
+        let ran = place.run(args);
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stderr);
+    }
+    assert!(place.files().is_empty());
+    let help = place.run(&["edit", "--help"]);
+    assert_eq!(help.code, Some(0));
+    assert!(help.stdout.contains("Exit codes: 0"), "{}", help.stdout);
+}

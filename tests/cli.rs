@@ -1,0 +1,127 @@
+//! The command line from end to end on the shipped model: edit, generate, list, undo, inspect, demo, interruption.
+
+mod command;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use command::Place;
+use serde_json::{Value, json};
+
+const EDIT: [&str; 7] = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Rome"];
+const CAPITAL: [&str; 3] = ["generate", "--prompt", "The capital of France is"];
+
+fn text(object: &Value) -> &str {
+    object["text"].as_str().unwrap()
+}
+
+#[test]
+fn an_edit_is_made_kept_applied_and_undone() {
+    let place = Place::new();
+    assert!(text(&place.json(0, &CAPITAL)).trim().starts_with("Paris"));
+    let checks =
+        ["--rephrase", "{}'s capital city is", "The capital city of France is", "--check", "The capital of Spain is"];
+    let edit = place.json(0, &[&EDIT[..], &checks].concat());
+    for (field, expected) in [
+        ("success", json!(true)),
+        ("target", json!("Rome")),
+        ("answer_before", json!("Paris")),
+        ("answer_after", json!("Rome")),
+        ("edit_id", json!("e1")),
+        ("preset", json!("default")),
+        ("seed", json!(0)),
+    ] {
+        assert_eq!(edit[field], expected, "{field}");
+    }
+    assert!(edit["p_target"].as_f64().unwrap() > 0.5);
+    assert!(edit["peak_rss_bytes"].as_u64().unwrap() > 10 << 20);
+    assert!(edit["forward_passes"].as_u64().unwrap() > 0 && edit["rows"].as_u64() > edit["forward_passes"].as_u64());
+    assert!(edit["layer"].is_u64() && edit["seconds"].is_f64() && edit["steps"].is_u64());
+    assert_eq!(edit["rephrasings"].as_array().unwrap().len(), 2);
+    assert_eq!(edit["checks"][0]["after"], "Madrid");
+    let adapter = std::fs::read(place.path(edit["adapter_path"].as_str().unwrap())).unwrap();
+    assert_eq!(&adapter[..4], b"GGUF");
+
+    assert!(text(&place.json(0, &CAPITAL)).trim().starts_with("Rome"));
+    let list = place.json(0, &["list"]);
+    let row = &list["edits"][0];
+    let expected = [("edit_id", "e1"), ("prompt", "The capital of {} is"), ("subject", "France"), ("target", "Rome")];
+    for (field, expected) in expected {
+        assert_eq!(row[field], expected);
+    }
+    assert_eq!((&row["active"], &row["layer"]), (&json!(true), &edit["layer"]));
+
+    assert_eq!(place.json(0, &["undo", "e1"]), json!({ "undone": ["e1"] }));
+    assert!(text(&place.json(0, &CAPITAL)).trim().starts_with("Paris"));
+    assert_eq!(place.json(0, &["list"])["edits"][0]["active"], false);
+    assert_eq!(place.run(&["undo", "e1"]).code, Some(1));
+    assert_eq!(place.json(0, &["undo", "--all"]), json!({ "undone": [] }));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_in_less_memory() {
+    let (first, second) = (Place::new(), Place::new());
+    first.json(0, &EDIT);
+    second.json(0, &[&EDIT[..], &["--threads", "1", "--memory-limit", "1"]].concat());
+    let adapter = |place: &Place| std::fs::read(place.path("mobiedit-edits/e1.gguf")).unwrap();
+    assert_eq!(adapter(&first), adapter(&second));
+}
+
+#[test]
+fn looking_at_an_empty_place_changes_nothing() {
+    let place = Place::new();
+    assert_eq!(place.json(0, &["list"]), json!({ "edits": [] }));
+    assert_eq!(place.json(0, &["undo", "--all"]), json!({ "undone": [] }));
+    assert_eq!(text(&place.json(0, &[&CAPITAL[..], &["--max-new-tokens", "1"]].concat())), " Paris");
+    assert!(place.files().is_empty());
+}
+
+#[test]
+fn inspect_describes_the_shipped_model() {
+    let model = Place::new().json(0, &["inspect"]);
+    assert_eq!(model["architecture"], "qwen2");
+    for (field, expected) in [("layers", 8), ("d_model", 256), ("d_ff", 768), ("heads", 8), ("kv_heads", 2)] {
+        assert_eq!(model[field], expected, "{field}");
+    }
+    assert_eq!(model["vocabulary"], 6144);
+    let formats = &model["tensors"];
+    assert_eq!(formats["Q8_0"], 58, "an embedding, a head and 7 matrices in each of 8 layers");
+    assert_eq!(model["edit"]["patch_bytes"], 4 * (256 + 768));
+}
+
+#[test]
+fn the_demo_edits_and_takes_back() {
+    let place = Place::new();
+    let demo = place.json(0, &["demo"]);
+    assert_eq!(demo["restored"], true);
+    let scenes = demo["scenes"].as_array().unwrap();
+    assert_eq!(scenes.len(), 3);
+    for scene in scenes {
+        assert_eq!(scene["success"], true, "{scene}");
+        assert_eq!(scene["prompt"]["after"], scene["target"]);
+        assert_ne!(scene["prompt"]["before"], scene["target"]);
+        assert_eq!(scene["undone"], scene["prompt"]["before"]);
+    }
+    assert!(place.files().is_empty(), "a demo leaves nothing behind");
+}
+
+/// Long enough to be interrupted on any machine: the paper's settings, which take thousands of passes.
+#[cfg(unix)]
+#[test]
+fn control_c_keeps_the_edit_for_the_same_command() {
+    let place = Place::new();
+    let args = [&EDIT[..], &["--preset", "paper"]].concat();
+    let mut child = place.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while !place.path("mobiedit-edits/journal.mej").exists() {
+        assert!(started.elapsed() < Duration::from_secs(120), "the edit does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let running = || place.files().iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "mec")).count();
+    assert_eq!(running(), 1);
+    assert_eq!(place.json(0, &["list"]), json!({ "edits": [] }));
+}
