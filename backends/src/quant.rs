@@ -21,7 +21,9 @@ const OUTLIER_RATIO: f32 = 4.0;
 
 /// The largest magnitude; NaN where a number is not finite.
 fn range(x: &[f32]) -> f32 {
-    x.iter().fold(0.0, |most: f32, x| if x.is_finite() { most.max(x.abs()) } else { f32::NAN + most })
+    // The bits of magnitudes are ordered like the numbers, with infinity and NaNs above them.
+    let most = f32::from_bits(x.iter().fold(0, |most, x| most.max(x.abs().to_bits())));
+    if most.is_finite() { most } else { f32::NAN }
 }
 
 /// `x / scale`, rounded and saturated at ±`most`. 0 where the scale is 0 or NaN.

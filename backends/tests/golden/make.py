@@ -71,7 +71,7 @@ def tiny(rng):
     writer.add_token_types([3] + [1] * (vocab - 1))
     writer.add_token_scores([-0.5 * i for i in range(vocab)])
     writer.add_add_bos_token(False)
-    writer.add_array("test.unsigned", [np.uint32(7)] * 3)
+    writer.add_key_value("test.unsigned", [7, 8, 2**32 - 1], gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT32)
     for kind, value in [("uint8", 200), ("int8", -100), ("uint16", 60000), ("int16", -30000), ("int32", -2000000000)]:
         getattr(writer, f"add_{kind}")(f"test.{kind}", value)
     for kind, value in [("uint64", 2**63 + 1), ("int64", -(2**62)), ("float64", 0.1), ("bool", True)]:
@@ -79,6 +79,8 @@ def tiny(rng):
 
     def add(name, kind, *shape):
         numbers = rng.normal(size=shape).astype(np.float32)
+        if name == "output_norm.weight":
+            numbers = np.arange(d, dtype=np.float32)
         if kind == T.F32:
             writer.add_tensor(name, numbers)
         else:
