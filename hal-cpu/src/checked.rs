@@ -11,17 +11,22 @@ use crate::error::Reason;
 
 /// One operation, ready to run. Shapes are those of [`Op`].
 pub(crate) enum Checked<'s> {
-    Embed { table: Matrix<'s>, ids: &'s [u32], out: &'s mut [f32] },
     RmsNorm { x: &'s [f32], weight: Matrix<'s>, eps: f32, out: &'s mut [f32] },
     Linear(Linear<'s>),
-    Rope { x: &'s mut [f32], table: &'s [f32], head_dim: usize, pairs: RopePairs },
     Attention { inputs: AttentionInputs<'s>, out: &'s mut [f32] },
     SwiGlu { gate: &'s mut [f32], up: &'s [f32] },
+    Readout(Readout<'s>),
+    Moving(Moving<'s>),
+}
+
+/// The operations that do next to no arithmetic: no level has its own code for them.
+pub(crate) enum Moving<'s> {
+    Embed { table: Matrix<'s>, ids: &'s [u32], out: &'s mut [f32] },
+    Rope { x: &'s mut [f32], table: &'s [f32], head_dim: usize, pairs: RopePairs },
     Add { x: &'s mut [f32], y: &'s [f32] },
     Copy { x: &'s [f32], out: &'s mut [f32] },
     Inject { x: &'s mut [f32], per_copy: usize, rows: &'s [u32], width: usize, delta: &'s [f32] },
     Gather { x: &'s [f32], per_copy: usize, rows: &'s [u32], width: usize, out: &'s mut [f32] },
-    Readout(Readout<'s>),
 }
 
 /// [`Op::Linear`].
@@ -128,7 +133,7 @@ impl<'s> Checked<'s> {
                 let [x, table] = slots(work, cache, [x, table])?;
                 let whole = head_dim > 0 && head_dim.is_multiple_of(2) && table.len().is_multiple_of(head_dim);
                 require(whole && x.len().is_multiple_of(table.len().max(1)), Reason::Shape)?;
-                Ok(Self::Rope { x, table, head_dim, pairs })
+                Ok(Self::Moving(Moving::Rope { x, table, head_dim, pairs }))
             }
             Op::Attention { q, k, v, rows, cache_layer, heads, kv_heads, head_dim, out } => {
                 require([q, k, v, out].iter().all(|s| s.pool == Pool::Work), Reason::Pool)?;
@@ -144,25 +149,25 @@ impl<'s> Checked<'s> {
             }
             Op::Add { x, y } => {
                 let [x, y] = same_len(slots(work, cache, [x, y])?)?;
-                Ok(Self::Add { x, y })
+                Ok(Self::Moving(Moving::Add { x, y }))
             }
             Op::Copy { x, out } => {
                 let [x, out] = same_len(slots(work, cache, [x, out])?)?;
-                Ok(Self::Copy { x, out })
+                Ok(Self::Moving(Moving::Copy { x, out }))
             }
             Op::Inject { x, per_copy, copies, rows, delta } => {
                 let [x] = slots(work, cache, [x])?;
                 let width = divided(delta.len(), copies)?;
                 require(x.len() == area(&[copies, per_copy, width])? && per_copy > 0, Reason::Shape)?;
                 require(rows.iter().all(|&r| (r as usize) < per_copy), Reason::Index)?;
-                Ok(Self::Inject { x, per_copy, rows, width, delta })
+                Ok(Self::Moving(Moving::Inject { x, per_copy, rows, width, delta }))
             }
             Op::Gather { x, per_copy, rows, copies, out } => {
                 let [x, out] = slots(work, cache, [x, out])?;
                 let width = divided(x.len(), area(&[copies, per_copy])?)?;
                 require(out.len() == area(&[copies, rows.len(), width])?, Reason::Shape)?;
                 require(rows.iter().all(|&r| (r as usize) < per_copy), Reason::Index)?;
-                Ok(Self::Gather { x, per_copy, rows, width, out })
+                Ok(Self::Moving(Moving::Gather { x, per_copy, rows, width, out }))
             }
             Op::Readout { x, head, activation, reads, clean, out } => {
                 let [x, clean, out] = slots(work, cache, [x, clean, out])?;
@@ -177,7 +182,7 @@ fn embed<'s>(table: Matrix<'s>, ids: &'s [u32], [out]: [&'s mut [f32]; 1]) -> Re
     supported(table)?;
     require(ids.iter().all(|&id| (id as usize) < table.rows()), Reason::Index)?;
     require(table.cols() > 0 && out.len() == area(&[ids.len(), table.cols()])?, Reason::Shape)?;
-    Ok(Checked::Embed { table, ids, out })
+    Ok(Checked::Moving(Moving::Embed { table, ids, out }))
 }
 
 fn rms_norm<'s>(weight: Matrix<'s>, eps: f32, [x, out]: [&'s mut [f32]; 2]) -> Result<Checked<'s>, Reason> {

@@ -5,8 +5,7 @@ use mobiedit_backends::op::Op;
 
 use crate::checked::Checked;
 use crate::error::{CpuError, Reason};
-use crate::scalar::dequantize::dequantize_row;
-use crate::scalar::{attention, linear, readout, rms_norm, rope, rows, swiglu};
+use crate::scalar::{attention, linear, moving, readout, rms_norm, swiglu};
 use crate::scratch::Scratch;
 
 /// A device that runs operations one after the other in lent memory.
@@ -62,33 +61,19 @@ impl Device for Cpu<'_> {
 /// Runs one operation whose scratch is known to suffice.
 fn run(op: Checked<'_>, scratch: &mut Scratch<'_>) {
     match op {
-        Checked::Embed { table, ids, out } => {
-            for (id, out) in ids.iter().zip(out.chunks_exact_mut(table.cols())) {
-                dequantize_row(table.format(), table.row(*id as usize), out);
-            }
-        }
         Checked::RmsNorm { x, weight, eps, out } => {
             for (x, out) in x.chunks_exact(weight.cols()).zip(out.chunks_exact_mut(weight.cols())) {
                 rms_norm::rms_norm(x, weight.bytes(), eps, out);
             }
         }
         Checked::Linear(op) => linear::linear(op, scratch),
-        Checked::Rope { x, table, head_dim, pairs } => {
-            let width = x.len() / (table.len() / head_dim).max(1);
-            for (x, table) in x.chunks_exact_mut(width.max(1)).zip(table.chunks_exact(head_dim)) {
-                rope::rope(x, table, pairs);
-            }
-        }
         Checked::Attention { inputs, out } => {
             for (row, out) in out.chunks_exact_mut(inputs.heads * inputs.head_dim).enumerate() {
                 attention::attend(&inputs, row, scratch.scores, out);
             }
         }
         Checked::SwiGlu { gate, up } => swiglu::swiglu(gate, up),
-        Checked::Add { x, y } => rows::add(x, y),
-        Checked::Copy { x, out } => out.copy_from_slice(x),
-        Checked::Inject { x, per_copy, rows, width, delta } => rows::inject(x, per_copy, rows, width, delta),
-        Checked::Gather { x, per_copy, rows, width, out } => rows::gather(x, per_copy, rows, width, out),
         Checked::Readout(op) => readout::readout(op, scratch),
+        Checked::Moving(op) => moving::run(op),
     }
 }

@@ -1,20 +1,33 @@
 //! `mobiedit-hal-cpu`: the operations of `mobiedit-backends` on a CPU.
 //!
-//! Layers, top down: the devices ([`Cpu`], the scalar reference in lent memory); `checked`, where an operation's slots become
-//! slices and its shapes are found to fit; `scalar`, the arithmetic. Every level gives the same bits.
+//! Layers, top down:
+//! - the devices: [`Cpu`], scalar and in lent memory, for every target; [`FastCpu`], SIMD and threads (feature `std`);
+//! - `checked`, where an operation's slots become slices and its shapes are found to fit;
+//! - `dispatch`, where an instruction set is chosen, and `kernels`, what each has of its own;
+//! - `scalar`, the arithmetic: every level has its bits.
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod checked;
 mod cpu;
+#[cfg(feature = "std")]
+mod dispatch;
 mod error;
+#[cfg(feature = "std")]
+mod kernels;
 mod scalar;
 mod scratch;
+#[cfg(feature = "std")]
+mod threaded;
 
 pub use cpu::Cpu;
+#[cfg(feature = "std")]
+pub use dispatch::Level;
 pub use error::{CpuError, Reason};
 pub use scalar::readout::Statistics;
 pub use scratch::{Scratch, ScratchLens};
+#[cfg(feature = "std")]
+pub use threaded::FastCpu;

@@ -43,3 +43,40 @@ fn scratch_of_another_size_gives_the_same_bits() {
         assert!(one.is_ok() && one == many, "{}", case.id());
     }
 }
+
+#[cfg(feature = "std")]
+mod fast {
+    use super::*;
+    use mobiedit_hal_cpu::{FastCpu, Level};
+
+    /// Calls `f` with each level of this CPU, on 1 and on 2 threads.
+    fn each(mut f: impl FnMut(&str, &mut FastCpu) + Send) {
+        for level in Level::ALL {
+            let Some(mut cpu) = FastCpu::with_level(level) else {
+                println!("not run: {level:?} (this CPU lacks the instructions)");
+                continue;
+            };
+            for threads in [1, 2] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| f(&format!("{level:?} on {threads} threads"), &mut cpu));
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_conforms() {
+        each(conforms);
+    }
+
+    #[test]
+    fn every_level_gives_the_scalar_bits() {
+        let cases = conformance::cases();
+        let expected: Vec<_> =
+            with_scalar(8, |cpu| cases.iter().map(|case| conformance::bits(case, cpu).unwrap()).collect());
+        each(|name, cpu| {
+            for (case, expected) in cases.iter().zip(&expected) {
+                assert_eq!(&conformance::bits(case, cpu).unwrap(), expected, "{name}: {}", case.id());
+            }
+        });
+    }
+}

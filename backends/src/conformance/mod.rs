@@ -95,10 +95,11 @@ pub fn check<D: Device>(device: &mut D, profile: &Profile<'_>, filter: Option<&s
             report.add(id.clone(), check_case(&case, device, profile));
         }
         let id = format!("batch-independence/{id}");
-        if device.capabilities().exact_batching && wanted(&id) {
-            if let Some(result) = contract::batch_independence(&case, device) {
-                report.add(id, result);
-            }
+        if device.capabilities().exact_batching
+            && wanted(&id)
+            && let Some(result) = contract::batch_independence(&case, device)
+        {
+            report.add(id, result);
         }
     }
     for (cached, rows) in [(1, 1), (5, 3), (40, 7)] {

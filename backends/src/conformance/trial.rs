@@ -18,7 +18,6 @@ pub(super) fn sum_error(n: usize) -> f64 {
 }
 
 /// An [`Op`] that owns what the original borrows.
-#[expect(missing_docs, reason = "the fields are those of Op")]
 pub(super) enum Owned {
     Embed {
         table: Tensor,

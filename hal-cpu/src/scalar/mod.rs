@@ -3,14 +3,12 @@
 //! A row's bits depend on that row alone, never on which other rows are computed with it.
 
 pub(crate) mod attention;
-pub(crate) mod dequantize;
 pub(crate) mod exp;
 pub(crate) mod linear;
+pub(crate) mod moving;
 pub(crate) mod product;
-pub(crate) mod quantize;
 pub(crate) mod readout;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
-pub(crate) mod rows;
 pub(crate) mod sums;
 pub(crate) mod swiglu;

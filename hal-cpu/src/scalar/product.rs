@@ -5,11 +5,11 @@
 //! formats, K-quants among them, are dequantised and multiplied in f32: slower, and more exact than W8A16 asks for.
 
 use half::f16;
+use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::op::Activation;
+use mobiedit_backends::quant::{quantize_row_i16, quantize_row_i16_static};
 use mobiedit_backends::weights::{Format, Matrix};
 
-use super::dequantize::dequantize_row;
-use super::quantize::quantize_row;
 use super::sums::dot;
 
 /// Integer weights that share a scale.
@@ -35,6 +35,15 @@ pub(crate) struct Room<'w> {
 pub(crate) struct WeightRow<'w> {
     pub(crate) levels: &'w mut [i8],
     pub(crate) numbers: &'w mut [f32],
+}
+
+/// Rounds one row to int16, with its own scale or the static one, and returns the scale.
+#[inline(always)]
+pub(crate) fn quantize_row(x: &[f32], activation: Activation, out: &mut [i16]) -> f32 {
+    match activation {
+        Activation::A16Static { scale } => quantize_row_i16_static(x, scale, out),
+        Activation::A16 | Activation::F32 => quantize_row_i16(x, out),
+    }
 }
 
 /// Whether the product is done in integers.

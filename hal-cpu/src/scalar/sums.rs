@@ -9,13 +9,25 @@ pub(crate) const LANES: usize = 16;
 /// Σ a[i]·b[i].
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        multiply_add(&mut lanes, a, b);
+    let [sum] = dots(a, [b]);
+    sum
+}
+
+/// [`dot`] of `a` with several vectors.
+#[inline(always)]
+pub(crate) fn dots<const N: usize>(a: &[f32], b: [&[f32]; N]) -> [f32; N] {
+    let mut lanes = [[0.0; LANES]; N];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let b = b.map(|b| b.as_chunks::<LANES>());
+    for (i, a) in a.iter().enumerate() {
+        for (lanes, (b, _)) in lanes.iter_mut().zip(&b) {
+            multiply_add(lanes, a, b.get(i).map_or(&[], |b| b));
+        }
     }
-    multiply_add(&mut lanes, a_rest, b_rest);
-    fold(lanes)
+    for (lanes, (_, b_rest)) in lanes.iter_mut().zip(&b) {
+        multiply_add(lanes, a_rest, b_rest);
+    }
+    lanes.map(fold)
 }
 
 #[inline(always)]

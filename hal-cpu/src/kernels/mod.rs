@@ -1,0 +1,39 @@
+//! The arithmetic that the threaded device calls, once per instruction set. All of them give the same bits.
+//!
+//! Chooses nothing: `dispatch` does.
+
+use mobiedit_backends::op::{Activation, Read};
+
+use crate::checked::AttentionInputs;
+use crate::scalar::readout::Statistics;
+
+pub(crate) mod panel;
+pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+use panel::{Lanes, PanelBlock};
+
+/// One level's arithmetic.
+pub(crate) trait Kernels: Send + Sync {
+    /// Rounds one row to int16 and returns its scale.
+    fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32;
+
+    /// Products of 16 channels with rows of int16 pairs, before the rows' scales: `x`, `(out, panel)` blocks of 16 pairs.
+    fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]);
+
+    /// Products of 16 channels with rows: `weights`, `(16, width)`; `x`, `(out, width)`.
+    fn float(&self, weights: &[f32], x: &[f32], out: &mut [Lanes]);
+
+    /// RMSNorm of one row.
+    fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]);
+
+    /// SwiGLU of a run of numbers.
+    fn swiglu(&self, gate: &mut [f32], up: &[f32]);
+
+    /// Attention of one row.
+    fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]);
+
+    /// Takes a chunk of logits into a row's statistics.
+    fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]);
+}

@@ -1,0 +1,89 @@
+//! The kernels in plain Rust: for CPUs without a level of their own, and what the others are compared with.
+
+use mobiedit_backends::op::{Activation, Read};
+
+use super::Kernels;
+use super::panel::{CHANNELS, Lanes, PanelBlock};
+use crate::checked::AttentionInputs;
+use crate::scalar::product::quantize_row;
+use crate::scalar::readout::Statistics;
+use crate::scalar::sums::dots;
+use crate::scalar::{attention, rms_norm, swiglu};
+
+/// No instruction beyond the target's baseline.
+pub(crate) struct Portable;
+
+impl Kernels for Portable {
+    fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32 {
+        quantize_row(x, activation, out)
+    }
+
+    fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
+        for (x, out) in x.chunks_exact(panel.len()).zip(out) {
+            *out = [0.0; CHANNELS];
+            for (x, block) in x.iter().zip(panel) {
+                add_block(x, block, out);
+            }
+        }
+    }
+
+    fn float(&self, weights: &[f32], x: &[f32], out: &mut [Lanes]) {
+        float(weights, x, out);
+    }
+
+    fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]) {
+        rms_norm::rms_norm(x, weight, eps, out);
+    }
+
+    fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
+        swiglu::swiglu(gate, up);
+    }
+
+    fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]) {
+        attention::attend(inputs, row, scores, out);
+    }
+
+    fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]) {
+        row.update(read, first, logits, clean);
+    }
+}
+
+/// Adds one block's products to `out`, each times its channel's scale.
+fn add_block(x: &[i32; 16], block: &PanelBlock, out: &mut Lanes) {
+    let mut sums = [0; CHANNELS];
+    for (x, weights) in x.iter().zip(&block.pairs) {
+        let (first, second) = (i32::from(*x as i16), x >> 16);
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            *sum += i32::from(weights[0]) * first + i32::from(weights[1]) * second;
+        }
+    }
+    for ((out, sum), scale) in out.iter_mut().zip(sums).zip(&block.scales) {
+        *out += sum as f32 * scale;
+    }
+}
+
+/// [`Kernels::float`], for any level's compiler settings: four rows at a time.
+#[inline(always)]
+pub(crate) fn float(weights: &[f32], x: &[f32], out: &mut [Lanes]) {
+    let width = weights.len() / CHANNELS;
+    let (tiles, rest) = out.as_chunks_mut();
+    let (tiled, single) = x.split_at(tiles.len() * 4 * width);
+    for (x, out) in tiled.chunks_exact(4 * width).zip(tiles) {
+        float_tile::<4>(weights, x, out);
+    }
+    for (x, out) in single.chunks_exact(width).zip(rest) {
+        float_tile::<1>(weights, x, core::array::from_mut(out));
+    }
+}
+
+#[inline(always)]
+fn float_tile<const ROWS: usize>(weights: &[f32], x: &[f32], out: &mut [Lanes; ROWS]) {
+    let width = weights.len() / CHANNELS;
+    let mut rows = x.chunks_exact(width);
+    let x: [&[f32]; ROWS] = core::array::from_fn(|_| rows.next().unwrap_or(&[]));
+    for (channel, weights) in weights.chunks_exact(width).enumerate() {
+        for (out, product) in out.iter_mut().zip(dots(weights, x)) {
+            out[channel] = product;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! AVX-512 with VNNI: sixteen channels a register, `vpdpwssd`.
+
+use core::arch::x86_64::*;
+use std::is_x86_feature_detected;
+
+use mobiedit_backends::op::{Activation, Read};
+
+use crate::checked::AttentionInputs;
+use crate::kernels::panel::{Lanes, PanelBlock};
+use crate::kernels::portable::float;
+use crate::scalar::attention::attend;
+use crate::scalar::product::quantize_row;
+use crate::scalar::readout::Statistics;
+use crate::scalar::rms_norm::rms_norm;
+use crate::scalar::swiglu::swiglu;
+
+/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI.
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// The proof, where it is true.
+    pub(crate) fn new() -> Option<Self> {
+        let has_all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        has_all.then_some(Self(()))
+    }
+}
+
+super::kernels!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", integer);
+
+/// All rows: twelve at a time, then four, then one.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn integer(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
+    let (x, out) = tiles::<12>(panel, x, out);
+    let (x, out) = tiles::<4>(panel, x, out);
+    tiles::<1>(panel, x, out);
+}
+
+/// As many tiles of `ROWS` rows as there are; returns the rest.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn tiles<'r, const ROWS: usize>(
+    panel: &[PanelBlock],
+    x: &'r [[i32; 16]],
+    out: &'r mut [Lanes],
+) -> (&'r [[i32; 16]], &'r mut [Lanes]) {
+    let (tiles, rest) = out.as_chunks_mut::<ROWS>();
+    let (tiled, x_rest) = x.split_at(tiles.len() * ROWS * panel.len());
+    for (x, out) in tiled.chunks_exact(ROWS * panel.len()).zip(tiles) {
+        tile::<ROWS>(panel, x, out);
+    }
+    (x_rest, rest)
+}
+
+/// The product for `ROWS` rows; each weight is loaded once for all of them.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes; ROWS]) {
+    let mut rows = x.chunks_exact(panel.len());
+    let x: [&[[i32; 16]]; ROWS] = core::array::from_fn(|_| rows.next().unwrap_or(&[]));
+    let mut totals = [_mm512_setzero_ps(); ROWS];
+    for (index, block) in panel.iter().enumerate() {
+        let x = x.map(|row| row.get(index).unwrap_or(&[0; 16]));
+        let mut sums = [_mm512_setzero_si512(); ROWS];
+        for (pair, weights) in block.pairs.iter().enumerate() {
+            let weights = load_pairs(weights);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = _mm512_dpwssd_epi32(*sum, weights, _mm512_set1_epi32(x[pair]));
+            }
+        }
+        let scales = load(&block.scales);
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = _mm512_add_ps(*total, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales));
+        }
+    }
+    for (out, total) in out.iter_mut().zip(totals) {
+        store(total, out);
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load_pairs(pairs: &[[i16; 2]; 16]) -> __m512i {
+    // SAFETY: `pairs` is 64 readable bytes, all of an unaligned load.
+    unsafe { _mm512_loadu_si512(pairs.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load(lanes: &Lanes) -> __m512 {
+    // SAFETY: `lanes` is 16 readable f32, all of an unaligned load.
+    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn store(total: __m512, lanes: &mut Lanes) {
+    // SAFETY: `lanes` is 16 writable f32, borrowed exclusively: all of an unaligned store.
+    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), total) }
+}
