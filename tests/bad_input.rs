@@ -146,6 +146,7 @@ fn words_that_make_no_edit() {
     let endless = "word ".repeat(400);
     refuse(&place, &edit(&[("--prompt", &format!("{endless}{{}} is"))]), &["longer than the model's context"]);
     refuse(&place, &["generate", "--prompt", ""], &["empty"]);
+    assert_eq!(place.json(0, &["list"])["edits"].as_array().map(Vec::len), Some(0));
     refuse(&place, &["generate", "--prompt", &endless], &["context"]);
 }
 

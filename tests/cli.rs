@@ -51,6 +51,10 @@ fn an_edit_is_made_kept_applied_and_undone() {
     }
     assert_eq!((&row["active"], &row["layer"]), (&json!(true), &edit["layer"]));
 
+    place.json(0, &["export", "e1", "--format", "gguf", "--out", "merged.gguf"]);
+    let merged = [&CAPITAL[..], &["--model", "merged.gguf", "--edits", "none"]].concat();
+    assert!(text(&place.json(0, &merged)).trim().starts_with("Rome"));
+
     assert_eq!(place.json(0, &["undo", "e1"]), json!({ "undone": ["e1"] }));
     assert!(text(&place.json(0, &CAPITAL)).trim().starts_with("Paris"));
     assert_eq!(place.json(0, &["list"])["edits"][0]["active"], false);

@@ -87,18 +87,16 @@ fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
     let bar = Bar::new("calibrating");
     let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
     drop(bar);
-    let ask = |scene: &Scene| answer(session, &scene.prompt.replace("{}", scene.subject));
-    let unedited = SCENES.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
-    let (mut scenes, mut patches) = (Vec::new(), Vec::new());
-    for scene in &SCENES {
-        let Some((shown, patch)) = edit(session, scene, &search, statistics.lend(), &interrupt)? else {
-            return Ok(Status::Interrupted);
-        };
-        if !json {
-            print(scene, &shown);
+    let mut scenes = SCENES.iter().map(|scene| SceneReport::unedited(session, scene)).collect::<Result<Vec<_>, _>>()?;
+    let mut patches = Vec::new();
+    for (scene, shown) in SCENES.iter().zip(&mut scenes) {
+        match edit(session, scene, shown, &search, statistics.lend(), &interrupt)? {
+            Some(patch) => patches.push(patch),
+            None => return Ok(Status::Interrupted),
         }
-        scenes.push(shown);
-        patches.push(patch);
+        if !json {
+            print(scene, shown);
+        }
     }
     for patch in patches.into_iter().rev() {
         session.transformer.remove(patch)?;
@@ -106,7 +104,7 @@ fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
     for scene in &mut scenes {
         scene.undone = answer(session, &scene.prompt.prompt)?;
     }
-    let restored = scenes.iter().map(|scene| &scene.undone).eq(&unedited);
+    let restored = scenes.iter().all(|scene| scene.undone == scene.prompt.before);
     let success = scenes.iter().all(|scene| scene.success);
     if json {
         report::json(&DemoReport { scenes, restored, peak_rss_bytes: report::peak_rss_bytes() })?;
@@ -122,14 +120,36 @@ fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
     Ok(if success { Status::Done } else { Status::NotSuccessful })
 }
 
-/// Makes one edit and leaves it applied; `None` after Ctrl-C.
+impl SceneReport {
+    /// The answers of the model as it is now.
+    fn unedited(session: &mut Session<'_>, scene: &Scene) -> anyhow::Result<Self> {
+        let mut ask = |prompt: &str| -> anyhow::Result<Shown> {
+            let prompt = prompt.replace("{}", scene.subject);
+            Ok(Shown { before: answer(session, &prompt)?, prompt, after: String::new() })
+        };
+        Ok(Self {
+            prompt: ask(scene.prompt)?,
+            target: scene.target,
+            success: false,
+            forward_passes: 0,
+            steps: 0,
+            p_target: 0.0,
+            rephrasing: ask(scene.rephrasing)?,
+            neighbours: scene.neighbours.iter().map(|p| ask(p)).collect::<Result<_, _>>()?,
+            undone: String::new(),
+        })
+    }
+}
+
+/// Makes one edit, leaves it applied and fills in what came of it; `None` after Ctrl-C.
 fn edit(
     session: &mut Session<'_>,
     scene: &Scene,
+    shown: &mut SceneReport,
     search: &Search,
     statistics: Statistics<'_>,
     interrupt: &Interrupt,
-) -> anyhow::Result<Option<(SceneReport, PatchId)>> {
+) -> anyhow::Result<Option<PatchId>> {
     let request = EditRequest {
         prompt: scene.prompt.to_owned(),
         subject: scene.subject.to_owned(),
@@ -137,14 +157,6 @@ fn edit(
     };
     let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
     let prompts = EditPrompts::new(&session.tokenizer, &request, &prefixes)?;
-    let mut ask = |prompt: &str| -> anyhow::Result<Shown> {
-        let prompt = prompt.replace("{}", scene.subject);
-        Ok(Shown { before: answer(session, &prompt)?, prompt, after: String::new() })
-    };
-    let mut prompt = ask(scene.prompt)?;
-    let mut rephrasing = ask(scene.rephrasing)?;
-    let mut neighbours = scene.neighbours.iter().map(|p| ask(p)).collect::<Result<Vec<_>, _>>()?;
-
     let bar = Bar::new("searching");
     let watch = |progress: &mobiedit::core::Progress| -> ControlFlow<()> {
         bar.search(progress);
@@ -156,21 +168,14 @@ fn edit(
     };
     drop(bar);
     let patch = session.transformer.apply(found.patch())?;
-    for shown in [&mut prompt, &mut rephrasing].into_iter().chain(&mut neighbours) {
-        shown.after = answer(session, &shown.prompt)?;
+    for asked in [&mut shown.prompt, &mut shown.rephrasing].into_iter().chain(&mut shown.neighbours) {
+        asked.after = answer(session, &asked.prompt)?;
     }
-    let report = SceneReport {
-        prompt,
-        target: scene.target,
-        success: found.is_success(),
-        forward_passes: found.progress.forward_passes,
-        steps: found.progress.step,
-        p_target: found.progress.p_target,
-        rephrasing,
-        neighbours,
-        undone: String::new(),
-    };
-    Ok(Some((report, patch)))
+    shown.success = found.is_success();
+    shown.forward_passes = found.progress.forward_passes;
+    shown.steps = found.progress.step;
+    shown.p_target = found.progress.p_target;
+    Ok(Some(patch))
 }
 
 fn print(scene: &Scene, shown: &SceneReport) {

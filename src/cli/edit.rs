@@ -95,12 +95,13 @@ fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     let prompts = EditPrompts::new(&session.tokenizer, &request, &prefixes)?;
     let search = args.search.search(session.transformer.spec().layers);
     Problem::new(&session.transformer.spec(), search.layer, &prompts.lend(), &prompts.target)?;
-    read_edits(&args.folder.edits)?;
+    let edits = read_edits(&args.folder.edits)?;
+    apply(session, &edits)?;
+    let mut shown = Answers::new(session, args, &prompts)?;
 
     let mut writer = EditsWriter::open(&args.folder.edits)?;
-    apply(session, writer.edits())?;
-    let mut shown = Answers::new(session, args, &prompts)?;
-    let checkpoint = checkpoint_file(session, writer.edits(), &request, &search, args.search.preset);
+    ensure!(writer.edits().list() == edits.list(), "the edits folder has changed just now: run the command again");
+    let checkpoint = checkpoint_file(session, &edits, &request, &search, args.search.preset);
     let found = match find(session, &prompts, &search, &checkpoint)? {
         Ended::Found(found) => found,
         Ended::Interrupted(bytes) => {

@@ -55,8 +55,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ExportError {
 /// A path that cannot be written.
 pub fn gguf_lora(path: &Path, architecture: Architecture, patch: RankOne<'_>) -> Result<(), ExportError> {
     let metadata = Metadata::default()
-        .string("general.type", "adapter")
         .string("general.architecture", architecture_name(architecture))
+        .string("general.type", "adapter")
         .string("adapter.type", "lora")
         .float("adapter.lora.alpha", 1.0);
     let matrix = format!("blk.{}.ffn_down.weight", patch.layer);
