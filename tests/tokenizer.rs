@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mobiedit::backends::gguf::Gguf;
+use mobiedit::backends::model::Model;
 use mobiedit::core::problem::Role;
+use mobiedit::host::model_file::ModelFile;
 use mobiedit::host::prompts::{EditPrompts, EditRequest, PromptError, tokenise};
 use mobiedit::host::tokenizer::Tokenizer;
 use mobiedit::host::vocabulary::{TokenType, Vocabulary};
@@ -61,6 +64,14 @@ fn qwen2_5_matches_the_python_package() {
     check_golden("qwen2.5", &tokenizer);
     subjects_are_found(&tokenizer);
     bad_words_are_refused(&tokenizer);
+}
+
+#[test]
+fn the_shipped_model_matches_the_python_package() {
+    let tokenizer = |gguf: &Gguf<'_>, _: &Model<'_>| Tokenizer::from_gguf(gguf).unwrap();
+    let tokenizer = ModelFile::open(None).unwrap().with_model(tokenizer).unwrap();
+    check_golden("shipped", &tokenizer);
+    assert_eq!(tokenizer.stop_tokens().first(), Some(&0));
 }
 
 /// Subjects at borders where tokens could merge: the position is the token with the subject's last byte.

@@ -13,7 +13,7 @@ use mobiedit::host::export;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Found, Search};
 use mobiedit::host::session::{Session, auto_layer, with_session};
-use mobiedit::host::statistics::prefixes;
+use mobiedit::host::statistics::{Statistics, prefixes};
 use serde::Serialize;
 
 use crate::cli::args::{EditArgs, LayerArg, PresetArg, SearchArgs};
@@ -155,9 +155,11 @@ fn find(
     checkpoint: &CheckpointFile,
 ) -> anyhow::Result<Ended> {
     let interrupt = Interrupt::listen()?;
-    let bar = Bar::new("calibrating");
-    let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
-    drop(bar);
+    let mut statistics = Statistics::default();
+    if search.uses_statistics() {
+        let bar = Bar::new("calibrating");
+        statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
+    }
     let path = checkpoint.path().display();
     let resume = checkpoint.load().with_context(|| format!("the interrupted edit {path} cannot be read"))?;
     if resume.is_some() {

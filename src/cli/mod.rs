@@ -62,6 +62,10 @@ pub(crate) fn run() -> ExitCode {
 
 impl ModelArgs {
     fn options(&self) -> SessionOptions {
-        SessionOptions { model: self.model.clone(), memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20) }
+        SessionOptions {
+            model: self.model.clone(),
+            memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20),
+            threads: self.threads.map(usize::from),
+        }
     }
 }

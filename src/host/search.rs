@@ -6,7 +6,7 @@ use mobiedit_backends::device::Device;
 use mobiedit_backends::transformer::{ForwardError, Transformer};
 use mobiedit_core::backend::{ForwardBackend, Loss};
 use mobiedit_core::checkpoint::CheckpointError;
-use mobiedit_core::config::ConfigError;
+use mobiedit_core::config::{ConfigError, Covariance};
 use mobiedit_core::problem::ProblemError;
 use mobiedit_core::{
     Config, EditStorage, Editor, Footprint, Outcome, Problem, Progress, RankOne, SetupError, Statistics, StepError,
@@ -81,6 +81,11 @@ pub enum SearchError<E: std::error::Error + 'static> {
 }
 
 impl Search {
+    /// Whether the settings make any use of statistics.
+    pub fn uses_statistics(&self) -> bool {
+        self.config.bank || matches!(self.config.covariance, Covariance::Samples { .. })
+    }
+
     /// Searches the patch that `prompts` ask for. `resume` holds the bytes of an interrupted search of the same edit;
     /// `watch` is told after each unit of work and may stop the search there.
     ///

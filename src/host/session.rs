@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 
 use mobiedit_backends::generate::Sequence;
+use mobiedit_backends::gguf::Gguf;
 use mobiedit_backends::model::Model;
 use mobiedit_backends::patches::{MAX_PATCHES, Patches};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::ForwardBackend;
 use mobiedit_core::problem::Role;
-use mobiedit_hal_cpu::{Cpu, CpuError, Scratch, ScratchLens};
+use mobiedit_hal_cpu::{CpuError, FastCpu};
 
 use crate::host::edits::Edit;
 use crate::host::identity::identity;
@@ -21,8 +22,6 @@ use crate::host::tokenizer::{Tokenizer, TokenizerError};
 
 /// Rows of a forward pass where no memory limit says otherwise.
 const ROWS: usize = 1024;
-/// Rows of activations that are multiplied with a row of weights at once.
-const TILE_ROWS: usize = 16;
 /// Values that a search may start from.
 const BANK: usize = 64;
 
@@ -33,6 +32,8 @@ pub struct SessionOptions {
     pub model: Option<PathBuf>,
     /// Bytes of activations; less splits batches and changes no result.
     pub memory_limit: Option<usize>,
+    /// Threads; one per core without a number. Changes no result.
+    pub threads: Option<usize>,
 }
 
 /// Why a session cannot do what is asked.
@@ -59,6 +60,9 @@ pub enum SessionError {
         /// Tokens of the context.
         context: usize,
     },
+    /// The threads cannot be started.
+    #[error("the threads cannot be started: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// A forward pass.
     #[error(transparent)]
     Forward(#[from] ForwardError<CpuError>),
@@ -77,62 +81,38 @@ pub struct Session<'m> {
     /// The weights.
     pub model: Model<'m>,
     /// The model on its device, with its patches.
-    pub transformer: Transformer<'m, Cpu<'m>>,
+    pub transformer: Transformer<'m, FastCpu>,
 }
 
-/// The buffers behind a device's [`Scratch`].
-#[derive(Default)]
-struct ScratchBuffers {
-    activations: Vec<i16>,
-    scales: Vec<f32>,
-    levels: Vec<i8>,
-    weights: Vec<f32>,
-    scores: Vec<f32>,
-    logits: Vec<f32>,
-    statistics: Vec<mobiedit_hal_cpu::Statistics>,
-}
-
-impl ScratchBuffers {
-    fn lend(&mut self, lens: ScratchLens) -> Scratch<'_> {
-        fn sized<T: Default + Clone>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-            buffer.resize(len, T::default());
-            buffer
-        }
-        Scratch {
-            activations: sized(&mut self.activations, lens.activations),
-            scales: sized(&mut self.scales, lens.scales),
-            levels: sized(&mut self.levels, lens.levels),
-            weights: sized(&mut self.weights, lens.weights),
-            scores: sized(&mut self.scores, lens.scores),
-            logits: sized(&mut self.logits, lens.logits),
-            statistics: sized(&mut self.statistics, lens.statistics),
-        }
-    }
-}
-
-/// Opens the model and lends a session on it to `work`.
+/// Opens the model and lends a session on it to `work`, which runs on the session's threads.
 ///
 /// # Errors
 /// A model that cannot be used, and those of `work`.
-pub fn with_session<T, E: From<SessionError>>(
+pub fn with_session<T: Send, E: From<SessionError> + Send>(
     options: &SessionOptions,
-    work: impl FnOnce(&mut Session<'_>) -> Result<T, E>,
+    work: impl FnOnce(&mut Session<'_>) -> Result<T, E> + Send,
 ) -> Result<T, E> {
     let file = ModelFile::open(options.model.as_deref()).map_err(SessionError::from)?;
-    let result = file.with_model(|gguf, model| -> Result<Result<T, E>, SessionError> {
-        let tokenizer = Tokenizer::from_gguf(gguf)?;
-        let config = &model.config;
-        let row = Transformer::<Cpu<'_>>::work_len(config, 1);
-        let rows = options.memory_limit.map_or(ROWS, |bytes| (bytes / size_of::<f32>() / row.max(1)).max(1));
-        let mut work_memory = vec![0.0; Transformer::<Cpu<'_>>::work_len(config, rows)];
-        let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
-        let mut scratch = ScratchBuffers::default();
-        let device = Cpu::new(scratch.lend(ScratchLens::of(config, TILE_ROWS)));
-        let transformer = Transformer::new(*model, device, Precision::W8A16, &mut work_memory, &mut patches);
-        let mut session = Session { tokenizer, model: *model, transformer };
-        Ok(work(&mut session))
-    });
-    result.map_err(SessionError::from)??
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(options.threads.unwrap_or(0));
+    let threads = threads.build().map_err(SessionError::from)?;
+    let on_the_threads = || file.with_model(|gguf, model| lend(options, gguf, model, work));
+    threads.install(on_the_threads).map_err(SessionError::from)?
+}
+
+fn lend<T, E: From<SessionError>>(
+    options: &SessionOptions,
+    gguf: &Gguf<'_>,
+    model: &Model<'_>,
+    work: impl FnOnce(&mut Session<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let tokenizer = Tokenizer::from_gguf(gguf).map_err(SessionError::from)?;
+    let config = &model.config;
+    let row = Transformer::<FastCpu>::work_len(config, 1);
+    let rows = options.memory_limit.map_or(ROWS, |bytes| (bytes / size_of::<f32>() / row.max(1)).max(1));
+    let mut work_memory = vec![0.0; Transformer::<FastCpu>::work_len(config, rows)];
+    let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
+    let transformer = Transformer::new(*model, FastCpu::detect(), Precision::W8A16, &mut work_memory, &mut patches);
+    work(&mut Session { tokenizer, model: *model, transformer })
 }
 
 impl Session<'_> {
