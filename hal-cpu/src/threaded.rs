@@ -18,7 +18,7 @@ use crate::checked::{AttentionInputs, Checked, Linear, Readout};
 use crate::dispatch::Level;
 use crate::error::CpuError;
 use crate::kernels::Kernels;
-use crate::kernels::panel::{CHANNELS, Lanes, PanelBlock, dequantize, pack, pair};
+use crate::kernels::panel::{CHANNELS, Lanes, PanelBlock, dequantize, pair};
 use crate::kernels::portable::Portable;
 use crate::scalar::linear::add_terms;
 use crate::scalar::moving;
@@ -213,7 +213,7 @@ impl Batch {
         } else {
             let room = || vec![PanelBlock::ZERO; width / BLOCK];
             panels.for_each_init(room, |blocks, (panel, out)| {
-                pack(weight, first(panel), blocks);
+                kernels.pack(weight, first(panel), blocks);
                 kernels.integer(blocks, &self.pairs, out);
             });
         }

@@ -3,6 +3,7 @@
 //! Chooses nothing: `dispatch` does.
 
 use mobiedit_backends::op::{Activation, Read};
+use mobiedit_backends::weights::Matrix;
 
 use crate::checked::AttentionInputs;
 use crate::scalar::readout::Statistics;
@@ -18,6 +19,9 @@ use panel::{Lanes, PanelBlock};
 pub(crate) trait Kernels: Send + Sync {
     /// Rounds one row to int16 and returns its scale.
     fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32;
+
+    /// Packs 16 channels of integer weights.
+    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]);
 
     /// Products of 16 channels with rows of int16 pairs, before the rows' scales: `x`, `(out, panel)` blocks of 16 pairs.
     fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]);

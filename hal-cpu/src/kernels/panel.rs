@@ -27,20 +27,43 @@ impl PanelBlock {
 }
 
 /// Packs the channels from `first` on; those behind the last are zero. `panel` has a block per 32 columns of `weight`.
+#[inline(always)]
 pub(crate) fn pack(weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]) {
-    let block_bytes = weight.format().block_bytes();
-    for channel in 0..CHANNELS {
-        let blocks = weight.row(first + channel).chunks_exact(block_bytes).map(Some).chain(core::iter::repeat(None));
-        for (packed, bytes) in panel.iter_mut().zip(blocks) {
-            let (mut levels, mut scale) = ([0; BLOCK], [0.0]);
-            if let Some(bytes) = bytes {
-                unpack_row(weight.format(), bytes, &mut levels, &mut scale);
-            }
-            for (pair, levels) in packed.pairs.iter_mut().zip(levels.as_chunks().0) {
-                pair[channel] = levels.map(i16::from);
-            }
-            packed.scales[channel] = scale[0];
+    let format = weight.format();
+    let mut rows = [&[][..]; CHANNELS];
+    for (row, channel) in rows.iter_mut().zip(first..) {
+        *row = weight.row(channel);
+    }
+    for (index, packed) in panel.iter_mut().enumerate() {
+        let mut levels = [[0; BLOCK]; CHANNELS];
+        let channels = rows.iter().zip(&mut levels).zip(packed.scales.as_chunks_mut().0);
+        for ((row, levels), scale) in channels {
+            let start = index * format.block_bytes();
+            *scale = [0.0];
+            unpack_row(format, row.get(start..start + format.block_bytes()).unwrap_or(&[]), levels, scale);
         }
+        transpose(&levels, &mut packed.pairs);
+    }
+}
+
+/// Pairs of inputs side by side for all channels, sign-extended. Four perfect shuffles transpose 16 by 16 pairs of bytes;
+/// compilers turn each into interleaving instructions.
+#[inline(always)]
+fn transpose(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [[[i16; 2]; CHANNELS]; BLOCK / 2]) {
+    let mut matrix = [[0; 2]; CHANNELS * BLOCK / 2];
+    for (pair, levels) in matrix.iter_mut().zip(levels.as_flattened().as_chunks().0) {
+        *pair = *levels;
+    }
+    for _ in 0..4 {
+        let mut shuffled = [[0; 2]; CHANNELS * BLOCK / 2];
+        let (first, second) = matrix.split_at(matrix.len() / 2);
+        for ((pair, first), second) in shuffled.as_chunks_mut().0.iter_mut().zip(first).zip(second) {
+            *pair = [*first, *second];
+        }
+        matrix = shuffled;
+    }
+    for (wide, narrow) in pairs.as_flattened_mut().iter_mut().zip(&matrix) {
+        *wide = [i16::from(narrow[0]), i16::from(narrow[1])];
     }
 }
 

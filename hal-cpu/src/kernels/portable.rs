@@ -1,9 +1,10 @@
 //! The kernels in plain Rust: for CPUs without a level of their own, and what the others are compared with.
 
 use mobiedit_backends::op::{Activation, Read};
+use mobiedit_backends::weights::Matrix;
 
 use super::Kernels;
-use super::panel::{CHANNELS, Lanes, PanelBlock};
+use super::panel::{CHANNELS, Lanes, PanelBlock, pack};
 use crate::checked::AttentionInputs;
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
@@ -16,6 +17,10 @@ pub(crate) struct Portable;
 impl Kernels for Portable {
     fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32 {
         quantize_row(x, activation, out)
+    }
+
+    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]) {
+        pack(weight, first, panel);
     }
 
     fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
@@ -79,10 +84,12 @@ pub(crate) fn float(weights: &[f32], x: &[f32], out: &mut [Lanes]) {
 #[inline(always)]
 fn float_tile<const ROWS: usize>(weights: &[f32], x: &[f32], out: &mut [Lanes; ROWS]) {
     let width = weights.len() / CHANNELS;
-    let mut rows = x.chunks_exact(width);
-    let x: [&[f32]; ROWS] = core::array::from_fn(|_| rows.next().unwrap_or(&[]));
+    let mut inputs: [&[f32]; ROWS] = [&[]; ROWS];
+    for (input, x) in inputs.iter_mut().zip(x.chunks_exact(width)) {
+        *input = x;
+    }
     for (channel, weights) in weights.chunks_exact(width).enumerate() {
-        for (out, product) in out.iter_mut().zip(dots(weights, x)) {
+        for (out, product) in out.iter_mut().zip(dots(weights, inputs)) {
             out[channel] = product;
         }
     }

@@ -9,11 +9,17 @@ pub(crate) const LANES: usize = 16;
 /// Σ a[i]·b[i].
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let [sum] = dots(a, [b]);
-    sum
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        multiply_add(&mut lanes, a, b);
+    }
+    multiply_add(&mut lanes, a_rest, b_rest);
+    fold(lanes)
 }
 
-/// [`dot`] of `a` with several vectors.
+/// [`dot`] of `a` with several vectors; each of its numbers is loaded once.
+#[cfg(feature = "std")]
 #[inline(always)]
 pub(crate) fn dots<const N: usize>(a: &[f32], b: [&[f32]; N]) -> [f32; N] {
     let mut lanes = [[0.0; LANES]; N];
@@ -21,13 +27,19 @@ pub(crate) fn dots<const N: usize>(a: &[f32], b: [&[f32]; N]) -> [f32; N] {
     let b = b.map(|b| b.as_chunks::<LANES>());
     for (i, a) in a.iter().enumerate() {
         for (lanes, (b, _)) in lanes.iter_mut().zip(&b) {
-            multiply_add(lanes, a, b.get(i).map_or(&[], |b| b));
+            if let Some(b) = b.get(i) {
+                multiply_add(lanes, a, b);
+            }
         }
     }
     for (lanes, (_, b_rest)) in lanes.iter_mut().zip(&b) {
         multiply_add(lanes, a_rest, b_rest);
     }
-    lanes.map(fold)
+    let mut sums = [0.0; N];
+    for (sum, lanes) in sums.iter_mut().zip(lanes) {
+        *sum = fold(lanes);
+    }
+    sums
 }
 
 #[inline(always)]
@@ -39,15 +51,22 @@ fn multiply_add(lanes: &mut [f32; LANES], a: &[f32], b: &[f32]) {
 
 /// The sum of 16 partial sums: lane i + lane i + 8, then + 4, + 2, + 1.
 #[inline(always)]
-pub(crate) fn fold(mut lanes: [f32; LANES]) -> f32 {
-    for width in [8, 4, 2, 1] {
-        let (low, high) = lanes.split_at_mut(width);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low += *high;
+pub(crate) fn fold(lanes: [f32; LANES]) -> f32 {
+    let four: [f32; 4] = halved(halved::<16, 8>(lanes));
+    let [sum] = halved(halved::<4, 2>(four));
+    sum
+}
+
+/// First half plus second half.
+#[inline(always)]
+fn halved<const N: usize, const HALF: usize>(x: [f32; N]) -> [f32; HALF] {
+    let mut sums = [0.0; HALF];
+    if let [low, high] = x.as_chunks().0 {
+        for ((sum, low), high) in sums.iter_mut().zip::<&[f32; HALF]>(low).zip(high) {
+            *sum = low + high;
         }
     }
-    let [sum, ..] = lanes;
-    sum
+    sums
 }
 
 /// The largest element; −∞ for none, NaNs are passed over.

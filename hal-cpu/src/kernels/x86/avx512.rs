@@ -4,9 +4,10 @@ use core::arch::x86_64::*;
 use std::is_x86_feature_detected;
 
 use mobiedit_backends::op::{Activation, Read};
+use mobiedit_backends::weights::Matrix;
 
 use crate::checked::AttentionInputs;
-use crate::kernels::panel::{Lanes, PanelBlock};
+use crate::kernels::panel::{Lanes, PanelBlock, pack};
 use crate::kernels::portable::float;
 use crate::scalar::attention::attend;
 use crate::scalar::product::quantize_row;
@@ -57,15 +58,17 @@ fn tiles<'r, const ROWS: usize>(
 /// The product for `ROWS` rows; each weight is loaded once for all of them.
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes; ROWS]) {
-    let mut rows = x.chunks_exact(panel.len());
-    let x: [&[[i32; 16]]; ROWS] = core::array::from_fn(|_| rows.next().unwrap_or(&[]));
     let mut totals = [_mm512_setzero_ps(); ROWS];
     for (index, block) in panel.iter().enumerate() {
-        let x = x.map(|row| row.get(index).unwrap_or(&[0; 16]));
+        // Loops, not closures: those would not be compiled with the level's features.
+        let mut inputs = [&[0; 16]; ROWS];
+        for (input, x) in inputs.iter_mut().zip(x.iter().skip(index).step_by(panel.len())) {
+            *input = x;
+        }
         let mut sums = [_mm512_setzero_si512(); ROWS];
         for (pair, weights) in block.pairs.iter().enumerate() {
             let weights = load_pairs(weights);
-            for (sum, x) in sums.iter_mut().zip(x) {
+            for (sum, x) in sums.iter_mut().zip(inputs) {
                 *sum = _mm512_dpwssd_epi32(*sum, weights, _mm512_set1_epi32(x[pair]));
             }
         }
