@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Three edits of the built-in model, before and after
     Demo(DemoArgs),
+    /// Measure many edits
+    Bench(BenchArgs),
 }
 
 /// Which model runs, and on how much.
@@ -199,6 +201,41 @@ pub(crate) struct ExportArgs {
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Edit known facts, each to another object of its relation, and judge by greedy generation
+    Edit(BenchEditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchEditArgs {
+    /// Edits with the preset "default"
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) edits: usize,
+    /// The first so many of them with the preset "paper" too
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) paper_edits: usize,
+    /// Seed of the choice of edits and of the searches
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The facts to draw from, as the trainer of the built-in model writes them
+    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/facts.jsonl")]
+    pub(crate) facts: PathBuf,
+    /// The layer to edit, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer)]
+    pub(crate) layer: LayerArg,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -99,10 +99,11 @@ fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     apply(session, &edits)?;
     let mut shown = Answers::new(session, args, &prompts)?;
 
+    let interrupt = Interrupt::listen()?;
     let mut writer = EditsWriter::open(&args.folder.edits)?;
     ensure!(writer.edits().list() == edits.list(), "the edits folder has changed just now: run the command again");
     let checkpoint = checkpoint_file(session, &edits, &request, &search, args.search.preset);
-    let found = match find(session, &prompts, &search, &checkpoint)? {
+    let found = match find(session, &prompts, &search, &checkpoint, &interrupt)? {
         Ended::Found(found) => found,
         Ended::Interrupted(bytes) => {
             checkpoint.store(&bytes).context("the interrupted edit could not be kept")?;
@@ -153,8 +154,8 @@ fn find(
     prompts: &EditPrompts,
     search: &Search,
     checkpoint: &CheckpointFile,
+    interrupt: &Interrupt,
 ) -> anyhow::Result<Ended> {
-    let interrupt = Interrupt::listen()?;
     let mut statistics = Statistics::default();
     if search.uses_statistics() {
         let bar = Bar::new("calibrating");
@@ -172,7 +173,8 @@ fn find(
     };
     let result = search.run(&mut session.transformer, prompts, statistics.lend(), resume.as_deref(), watch);
     if resume.is_some() {
-        return result.with_context(|| format!("the interrupted edit {path} cannot be resumed"));
+        return result
+            .with_context(|| format!("the interrupted edit {path} cannot be resumed, delete it to begin anew"));
     }
     Ok(result?)
 }

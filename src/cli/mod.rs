@@ -1,6 +1,7 @@
 //! The command line: from arguments to an exit code. A file per command; all work is the library's.
 
 mod args;
+mod bench;
 mod demo;
 mod edit;
 mod export;
@@ -48,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(status) => status.into(),

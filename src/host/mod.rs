@@ -3,6 +3,7 @@
 //!
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
+//! - Many edits to measure: [`facts`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
@@ -11,6 +12,7 @@ pub mod checkpoint;
 pub mod edits;
 pub mod export;
 pub mod gguf_file;
+pub mod facts;
 pub mod identity;
 pub mod journal;
 pub mod map;

@@ -121,6 +121,15 @@ impl Session<'_> {
     /// # Errors
     /// An empty text, one that leaves no room in the context, and failures of the device.
     pub fn complete(&mut self, text: &str, most: usize) -> Result<String, SessionError> {
+        let tokens = self.continuation(text, most)?;
+        Ok(self.tokenizer.decode(&tokens))
+    }
+
+    /// The same in tokens.
+    ///
+    /// # Errors
+    /// Those of [`complete`](Self::complete).
+    pub fn continuation(&mut self, text: &str, most: usize) -> Result<Vec<u32>, SessionError> {
         let prompt = self.tokenizer.encode(text)?.ids;
         let spec = self.transformer.spec();
         if prompt.is_empty() {
@@ -134,7 +143,8 @@ impl Session<'_> {
         let mut sequence = Sequence::new(capacity, &mut memory);
         let mut out = vec![0; most];
         let written = self.transformer.generate(&mut sequence, &prompt, self.tokenizer.stop_tokens(), &mut out)?;
-        Ok(self.tokenizer.decode(&out[..written]))
+        out.truncate(written);
+        Ok(out)
     }
 
     /// What calibration knows about `layer`: keys and values at the built-in statements. `seen` is told how many of how
