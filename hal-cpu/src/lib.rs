@@ -28,6 +28,8 @@ pub use cpu::Cpu;
 pub use dispatch::Level;
 pub use error::{CpuError, Reason};
 pub use scalar::readout::Statistics;
+#[cfg(feature = "std")]
+pub use scratch::ScratchBuffers;
 pub use scratch::{Scratch, ScratchLens};
 #[cfg(feature = "std")]
 pub use threaded::FastCpu;

@@ -1,5 +1,8 @@
 //! The memory that the scalar device computes in, lent once. Keeps nothing between operations.
 
+#[cfg(feature = "std")]
+use std::{vec, vec::Vec};
+
 use mobiedit_backends::model::ModelConfig;
 
 use crate::checked::Checked;
@@ -62,6 +65,48 @@ impl ScratchLens {
             scores: positions,
             logits: tile_rows * CHUNK,
             statistics: tile_rows,
+        }
+    }
+}
+
+/// Owned buffers for a host: [`Scratch`]'s, by the same names.
+#[cfg(feature = "std")]
+#[derive(Clone, Debug)]
+pub struct ScratchBuffers {
+    activations: Vec<i16>,
+    scales: Vec<f32>,
+    levels: Vec<i8>,
+    weights: Vec<f32>,
+    scores: Vec<f32>,
+    logits: Vec<f32>,
+    statistics: Vec<Statistics>,
+}
+
+#[cfg(feature = "std")]
+impl ScratchBuffers {
+    /// Buffers of these lengths.
+    pub fn new(lens: ScratchLens) -> Self {
+        Self {
+            activations: vec![0; lens.activations],
+            scales: vec![0.0; lens.scales],
+            levels: vec![0; lens.levels],
+            weights: vec![0.0; lens.weights],
+            scores: vec![0.0; lens.scores],
+            logits: vec![0.0; lens.logits],
+            statistics: vec![Statistics::default(); lens.statistics],
+        }
+    }
+
+    /// The buffers, to be lent to a device.
+    pub fn lend(&mut self) -> Scratch<'_> {
+        Scratch {
+            activations: &mut self.activations,
+            scales: &mut self.scales,
+            levels: &mut self.levels,
+            weights: &mut self.weights,
+            scores: &mut self.scores,
+            logits: &mut self.logits,
+            statistics: &mut self.statistics,
         }
     }
 }

@@ -44,6 +44,23 @@ fn scratch_of_another_size_gives_the_same_bits() {
     }
 }
 
+#[test]
+fn too_little_scratch_is_an_error_before_anything_is_written() {
+    use mobiedit_backends::device::Memory;
+    use mobiedit_backends::op::{Activation, Op, Pool, Slot};
+    use mobiedit_backends::weights::{Format, Matrix};
+    use mobiedit_hal_cpu::{CpuError, Reason};
+
+    let (x, out) = (Slot { pool: Pool::Work, start: 0, len: 8 }, Slot { pool: Pool::Work, start: 8, len: 2 });
+    let weight = Matrix::new(Format::F32, 2, 8, &[0; 64]).unwrap();
+    let add = Op::Add { x: Slot { len: 2, ..x }, y: out };
+    let linear = Op::Linear { x, weight, bias: None, side: &[], activation: Activation::F32, out };
+    let mut work = [1.0; 10];
+    let error = Cpu::new(Scratch::default()).run(&mut Memory { work: &mut work, cache: &mut [] }, &[add, linear]);
+    assert_eq!(error, Err(CpuError { op: 1, reason: Reason::Scratch { need: 8, given: 0 } }));
+    assert_eq!(work, [2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+}
+
 #[cfg(feature = "std")]
 mod fast {
     use super::*;

@@ -4,10 +4,15 @@
 //! computed from weights that are encoded here (`tensor`), not decoded by the code under test. `contract` holds what must be
 //! true between runs. Test support: it allocates and panics, unlike the rest of the crate. Runs no device by itself.
 //!
-//! ```ignore
-//! let profile = Profile { name: "my device", slack: 1.0, rounding: 0.0, unsupported: &[] };
-//! let report = conformance::check(&mut device, &profile, std::env::var("MOBIEDIT_CASE").ok().as_deref());
-//! assert!(report.is_clean(), "{report}");
+//! ```
+//! use mobiedit_backends::conformance::{self, Profile};
+//! use mobiedit_backends::device::Device;
+//!
+//! fn my_device_conforms(device: &mut impl Device) {
+//!     let profile = Profile { name: "my device", slack: 1.0, rounding: 0.0, unsupported: &[] };
+//!     let report = conformance::check(device, &profile, std::env::var("MOBIEDIT_CASE").ok().as_deref());
+//!     assert!(report.is_clean(), "{report}");
+//! }
 //! ```
 
 use std::format;
