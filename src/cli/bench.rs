@@ -107,7 +107,11 @@ fn bench(args: &BenchEditArgs, cases: &[Case], session: &mut Session<'_>) -> any
         forward_passes_ratio: shared.map(|shared| passes(shared) / passes(paper)),
         success_on_shared_edits: shared.map(|shared| mean(shared, |j| f64::from(u8::from(j.success)))),
     };
-    if args.output.json { report::json(&report)? } else { print(&report) }
+    if args.output.json {
+        report::json(&report)?
+    } else {
+        print(&report)
+    }
     Ok(Status::Done)
 }
 

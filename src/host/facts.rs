@@ -87,7 +87,11 @@ fn shuffle<T>(rng: &mut Xoshiro256PlusPlus, items: &mut [T]) {
 pub fn draw_cases(path: &Path, count: usize, seed: u64) -> Result<Vec<Case>, FactsError> {
     let text = std::fs::read_to_string(path).map_err(|error| FactsError::Read { path: path.to_owned(), error })?;
     let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str::<Fact>(line).map_err(|error| FactsError::Line { path: path.to_owned(), line: index + 1, error })
+        serde_json::from_str::<Fact>(line).map_err(|error| FactsError::Line {
+            path: path.to_owned(),
+            line: index + 1,
+            error,
+        })
     };
     let mut facts = text.lines().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
     facts.retain(|fact| fact.known && fact.prompts.len() >= 3);
@@ -100,8 +104,11 @@ pub fn draw_cases(path: &Path, count: usize, seed: u64) -> Result<Vec<Case>, Fac
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut order: Vec<&Fact> = by_relation.values().flatten().copied().collect();
     shuffle(&mut rng, &mut order);
-    let cases: Vec<Case> =
-        order.iter().filter_map(|fact| case(fact, by_relation.get(fact.relation.as_str())?, &mut rng)).take(count).collect();
+    let cases: Vec<Case> = order
+        .iter()
+        .filter_map(|fact| case(fact, by_relation.get(fact.relation.as_str())?, &mut rng))
+        .take(count)
+        .collect();
     if cases.len() < count { Err(FactsError::TooFew { asked: count, found: cases.len() }) } else { Ok(cases) }
 }
 
@@ -123,7 +130,13 @@ fn case(fact: &Fact, of_relation: &[&Fact], rng: &mut Xoshiro256PlusPlus) -> Opt
     let (prompt, others) = fact.prompts.split_first()?;
     Some(Case {
         request: EditRequest { prompt: prompt.clone(), subject: fact.subject.clone(), target },
-        rephrasings: fact.held_out.iter().chain(others).take(REPHRASINGS).map(|p| p.replace("{}", &fact.subject)).collect(),
+        rephrasings: fact
+            .held_out
+            .iter()
+            .chain(others)
+            .take(REPHRASINGS)
+            .map(|p| p.replace("{}", &fact.subject))
+            .collect(),
         neighbours: neighbours.filter_map(|f| Some(f.prompts.first()?.replace("{}", &f.subject))).collect(),
     })
 }
