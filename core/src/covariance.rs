@@ -9,7 +9,7 @@ use half::f16;
 use crate::math::{axpy, axpy_f16, copy, dot, dot_f16};
 
 /// Residual at which the iteration ends, relative to ‖k‖.
-const TOLERANCE: f32 = 1e-5;
+const TOLERANCE: f32 = 1e-3;
 
 /// How C⁻¹ is got.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,7 +155,7 @@ mod tests {
             solve(&samples, &key, ridge, 200, &mut scratch, &mut u);
             let error: f64 = u.iter().zip(&exact).map(|(u, e)| (f64::from(*u) - e).powi(2)).sum();
             let length: f64 = exact.iter().map(|e| e * e).sum();
-            assert!((error / length).sqrt() < 1e-3, "n {n}, width {width}, ridge {ridge}: {}", (error / length).sqrt());
+            assert!((error / length).sqrt() < 1e-2, "n {n}, width {width}, ridge {ridge}: {}", (error / length).sqrt());
         }
     }
 

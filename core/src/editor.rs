@@ -3,7 +3,7 @@
 
 use crate::backend::{ForwardBackend, Loss, PatchId};
 use crate::checkpoint::{CheckpointError, Snapshot, checkpoint_len};
-use crate::config::{Anchor, CheckedConfig, Config, Covariance, Spacing};
+use crate::config::{Anchor, CheckedConfig, Config, Covariance, Keys, Spacing};
 use crate::directions::Block;
 use crate::error::{SetupError, StepError};
 use crate::estimator::{self, Side};
@@ -169,23 +169,31 @@ impl<'a> Editor<'a> {
         Objective { kl_factor, weight_decay, value_norm: self.value_norm }
     }
 
-    /// The clean pass: cache, v0, k* (equation 2) and u = C⁻¹k*.
+    /// The clean pass: cache, v0, k* (equation 2) and u.
     fn prefill<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
-        let Config { covariance, .. } = *self.settings();
+        let config = *self.settings();
         let Arena { cache, keys, value, key, u, .. } = &mut self.arena;
-        let prompts = self.problem.rewrites().len();
-        let read = keys.get_mut(..prompts.saturating_mul(key.len())).unwrap_or_default();
-        backend.prefill(&self.problem, cache, read, value)?;
-        key::mean(read, key);
+        let split = self.problem.rewrites().len().saturating_mul(key.len());
+        let (keys, scratch) = keys.split_at_mut_checked(split).unwrap_or_default();
+        backend.prefill(&self.problem, cache, keys, value)?;
+        key::mean(keys, key);
         let length = norm(value);
         if !length.is_finite() || !norm(key).is_finite() {
             return Err(StepError::NotFinite);
         }
-        match covariance {
-            Covariance::Samples { ridge, iterations } if !self.statistics.samples.is_empty() => {
-                covariance::solve(self.statistics.samples, key, ridge, iterations, keys, u)
+        let samples = self.statistics.samples;
+        let mut inverse = |x: &[f32], out: &mut [f32]| match config.covariance {
+            Covariance::Samples { ridge, iterations } if !samples.is_empty() => {
+                covariance::solve(samples, x, ridge, iterations, scratch, out)
             }
-            _ => copy(key, u),
+            _ => copy(x, out),
+        };
+        match config.keys {
+            Keys::Mean => inverse(key, u),
+            Keys::Balanced { ridge } => {
+                key::balance(keys, ridge, u, &mut inverse);
+                inverse(keys.get(..key.len()).unwrap_or_default(), u);
+            }
         }
         if length == 0.0 || norm(key) == 0.0 {
             return Err(StepError::Degenerate);

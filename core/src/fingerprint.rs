@@ -5,7 +5,7 @@ use crate::checkpoint::CHECKPOINT_VERSION;
 use crate::config::{
     Anchor, CheckedConfig, Combine, Config, Covariance, Directions, EarlyStop, Momentum, Rule, Spacing,
 };
-use crate::config::{Stall, Watch};
+use crate::config::{Keys, Stall, Watch};
 use crate::problem::{Problem, Role};
 use crate::rng::mix;
 use crate::statistics::Statistics;
@@ -79,6 +79,7 @@ impl Hash {
             kl_factor,
             weight_decay,
             early_stop,
+            keys,
             covariance,
             anchor,
             bank,
@@ -106,6 +107,10 @@ impl Hash {
         self.word(match watch {
             Watch::Every(steps) => u64::from(steps),
             Watch::Free => 0,
+        });
+        self.real(match keys {
+            Keys::Mean => 0.0,
+            Keys::Balanced { ridge } => ridge,
         });
         match covariance {
             Covariance::Identity => self.word(0),

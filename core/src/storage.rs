@@ -154,7 +154,7 @@ impl Shape {
             batch: config.batch,
             directions: config.kind.stored(config.directions),
             candidates: config.stencil().candidates(),
-            wide: if prompts > covariance::VECTORS { prompts } else { covariance::VECTORS },
+            wide: prompts.saturating_add(covariance::VECTORS),
         }
     }
 
@@ -184,7 +184,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) key: &'a mut [f32],
     /// C⁻¹k*, `(d_ff)`.
     pub(crate) u: &'a mut [f32],
-    /// Scratch: the prompts' keys, `(rewrite prompts, d_ff)`, then conjugate gradients' vectors.
+    /// Scratch: the prompts' keys, `(rewrite prompts, d_ff)`, and behind them conjugate gradients' vectors.
     pub(crate) keys: &'a mut [f32],
     /// Scratch: candidates of a batch, `(batch, d_model)`.
     pub(crate) deltas: &'a mut [f32],
