@@ -9,8 +9,10 @@ pub const F16: u32 = 1;
 
 const VERSION: u32 = 3;
 const TYPE_UINT32: u32 = 4;
+const TYPE_INT32: u32 = 5;
 const TYPE_FLOAT32: u32 = 6;
 const TYPE_STRING: u32 = 8;
+const TYPE_ARRAY: u32 = 9;
 /// Tensors start at multiples of this where `general.alignment` says nothing else.
 pub const DEFAULT_ALIGNMENT: usize = 32;
 
@@ -51,6 +53,35 @@ impl Metadata {
     pub fn float(mut self, key: &str, value: f32) -> Self {
         self.key(key, TYPE_FLOAT32);
         self.bytes.extend(value.to_le_bytes());
+        self
+    }
+
+    fn array(&mut self, key: &str, kind: u32, len: usize) {
+        self.key(key, TYPE_ARRAY);
+        self.bytes.extend(kind.to_le_bytes());
+        self.bytes.extend((len as u64).to_le_bytes());
+    }
+
+    /// Adds an array of strings.
+    pub fn strings(mut self, key: &str, values: &[&str]) -> Self {
+        self.array(key, TYPE_STRING, values.len());
+        for value in values {
+            put_string(&mut self.bytes, value);
+        }
+        self
+    }
+
+    /// Adds an array of integers.
+    pub fn integers(mut self, key: &str, values: &[i32]) -> Self {
+        self.array(key, TYPE_INT32, values.len());
+        self.bytes.extend(values.iter().flat_map(|n| n.to_le_bytes()));
+        self
+    }
+
+    /// Adds an array of floats.
+    pub fn floats(mut self, key: &str, values: &[f32]) -> Self {
+        self.array(key, TYPE_FLOAT32, values.len());
+        self.bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
         self
     }
 }
