@@ -32,8 +32,8 @@ pub struct Slot {
 pub enum Activation {
     /// Left in f32: weights are dequantised. For the edited `down_proj`, and for comparison.
     F32,
-    /// Rounded to int16 with one scale per row, max|x| / 32767, and multiplied as integers. Only for weights stored as
-    /// integers; with float weights it means the same as [`Activation::F32`].
+    /// Rounded to int16 with one scale per row, max|x| / 32767, and multiplied as integers, with weights in Q8_0 or Q4_0.
+    /// With float weights it means the same as [`Activation::F32`]; with K-quants a device may choose either.
     A16,
     /// Rounded to int16 with this scale, saturating: what an NPU with calibrated scales does.
     A16Static {
