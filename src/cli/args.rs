@@ -50,6 +50,9 @@ pub(crate) struct ModelArgs {
     /// 1,024 tokens at a time take]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) memory_limit: Option<u32>,
+    /// Keep activations in f32 instead of int16: slower, for comparison
+    #[arg(long)]
+    pub(crate) float: bool,
 }
 
 /// Where edits are kept, and how results are printed.

@@ -220,7 +220,11 @@ fn store(
         forward_passes: found.progress.forward_passes,
         p_target: found.progress.p_target,
     };
-    writer.commit(info, found.patch())?;
+    if let Err(error) = writer.commit(info, found.patch()) {
+        // The error to report is the first one.
+        let _ = std::fs::remove_file(&adapter);
+        return Err(error.into());
+    }
     Ok((edit_id, adapter))
 }
 

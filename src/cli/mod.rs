@@ -68,6 +68,7 @@ impl ModelArgs {
             model: self.model.clone(),
             memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20),
             threads: self.threads.map(usize::from),
+            float: self.float,
         }
     }
 }

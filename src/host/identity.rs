@@ -6,6 +6,8 @@ use std::hash::Hasher;
 
 use mobiedit_backends::model::Model;
 
+use crate::host::export::architecture_name;
+
 /// FNV-1a with 64 bits: the same on every machine and in every version, unlike the standard library's hasher.
 #[derive(Clone, Copy, Debug)]
 pub struct Fnv(u64);
@@ -32,7 +34,7 @@ impl Hasher for Fnv {
 pub fn identity(model: &Model<'_>, layer: usize) -> u64 {
     let mut hash = Fnv::default();
     let spec = model.config.spec;
-    hash.write(format!("{:?}", model.config.architecture).as_bytes());
+    hash.write(architecture_name(model.config.architecture).as_bytes());
     for size in [spec.d_model, spec.d_ff, spec.layers, spec.kv_dim, spec.vocab, layer] {
         hash.write(&(size as u64).to_le_bytes());
     }

@@ -32,6 +32,8 @@ pub struct SessionOptions {
     pub model: Option<PathBuf>,
     /// Bytes of activations; less splits batches and changes no result.
     pub memory_limit: Option<usize>,
+    /// Activations in f32 instead of int16: the comparison.
+    pub float: bool,
     /// Threads; one per core without a number. Changes no result.
     pub threads: Option<usize>,
 }
@@ -111,7 +113,8 @@ fn lend<T, E: From<SessionError>>(
     let rows = options.memory_limit.map_or(ROWS, |bytes| (bytes / size_of::<f32>() / row.max(1)).max(1));
     let mut work_memory = vec![0.0; Transformer::<FastCpu>::work_len(config, rows)];
     let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
-    let transformer = Transformer::new(*model, FastCpu::detect(), Precision::W8A16, &mut work_memory, &mut patches);
+    let precision = if options.float { Precision::Float } else { Precision::W8A16 };
+    let transformer = Transformer::new(*model, FastCpu::detect(), precision, &mut work_memory, &mut patches);
     work(&mut Session { tokenizer, model: *model, transformer })
 }
 
