@@ -105,8 +105,11 @@ fn the_demo_edits_and_takes_back() {
         assert_eq!(scene["prompt"]["after"], scene["target"]);
         assert_ne!(scene["prompt"]["before"], scene["target"]);
         assert_eq!(scene["undone"], scene["prompt"]["before"]);
+        assert!(place.path(scene["adapter_path"].as_str().unwrap()).exists());
     }
-    assert!(place.files().is_empty(), "a demo leaves nothing behind");
+    let listed = place.json(0, &["list"]);
+    let active: Vec<_> = listed["edits"].as_array().unwrap().iter().map(|edit| edit["active"].clone()).collect();
+    assert_eq!(active, [false; 3], "kept, and taken back");
 }
 
 #[cfg(unix)]

@@ -246,6 +246,8 @@ pub(crate) struct BenchEditArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

@@ -1,18 +1,20 @@
-//! `mobiedit demo`: three edits of the built-in model, one upon the other, then all taken back. Stores nothing.
+//! `mobiedit demo`: three edits of the built-in model, one upon the other, kept in the edits folder, then all taken back.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use mobiedit::core::backend::PatchId;
 use mobiedit::core::{Config, ForwardBackend, Statistics};
+use mobiedit::host::edits::EditsWriter;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Search};
 use mobiedit::host::session::{Session, auto_layer, with_session};
 use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
-use crate::cli::args::DemoArgs;
-use crate::cli::edit::{PREFIXES, Shown, answer, print_answer};
+use crate::cli::args::{DemoArgs, PresetArg};
+use crate::cli::edit::{PREFIXES, Shown, answer, print_answer, store};
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
 
@@ -64,6 +66,10 @@ struct SceneReport {
     p_target: f32,
     rephrasing: Shown,
     neighbours: Vec<Shown>,
+    /// Its name in the edits folder; `None` if the search failed.
+    edit_id: Option<String>,
+    /// The edit as a LoRA adapter for llama.cpp.
+    adapter_path: Option<PathBuf>,
     /// The answer once all edits are taken back.
     undone: String,
 }
@@ -78,11 +84,13 @@ struct DemoReport {
 }
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
-    with_session(&args.model.options(), |session| play(args.output.json, session))
+    with_session(&args.model.options(), |session| play(args, session))
 }
 
-fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
+fn play(args: &DemoArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
+    let json = args.output.json;
     let interrupt = Interrupt::listen()?;
+    let mut writer = EditsWriter::open(&args.folder.edits)?;
     let search = Search { config: Config::DEFAULT, layer: auto_layer(session.transformer.spec().layers), seed: 0 };
     let bar = Bar::new("calibrating");
     let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
@@ -90,9 +98,12 @@ fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
     let mut scenes = SCENES.iter().map(|scene| SceneReport::unedited(session, scene)).collect::<Result<Vec<_>, _>>()?;
     let mut patches = Vec::new();
     for (scene, shown) in SCENES.iter().zip(&mut scenes) {
-        match edit(session, scene, shown, &search, statistics.lend(), &interrupt)? {
+        match edit(session, scene, shown, &search, statistics.lend(), &interrupt, &mut writer)? {
             Some(patch) => patches.push(patch),
-            None => return Ok(Status::Interrupted),
+            None => {
+                take_back(&mut writer, &scenes)?;
+                return Ok(Status::Interrupted);
+            }
         }
         if !json {
             print(scene, shown);
@@ -101,6 +112,7 @@ fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
     for patch in patches.into_iter().rev() {
         session.transformer.remove(patch)?;
     }
+    take_back(&mut writer, &scenes)?;
     for scene in &mut scenes {
         scene.undone = answer(session, &scene.prompt.prompt)?;
     }
@@ -109,9 +121,9 @@ fn play(json: bool, session: &mut Session<'_>) -> anyhow::Result<Status> {
     if json {
         report::json(&DemoReport { scenes, restored, peak_rss_bytes: report::peak_rss_bytes() })?;
     } else {
-        println!("All three taken back");
+        println!("All three taken back (`mobiedit list` still shows them)");
         for scene in &scenes {
-            println!("  {} ... {}", scene.prompt.prompt, scene.undone);
+            println!("  asked       {} ... {}", scene.prompt.prompt, scene.undone);
         }
     }
     if !restored {
@@ -136,12 +148,22 @@ impl SceneReport {
             p_target: 0.0,
             rephrasing: ask(scene.rephrasing)?,
             neighbours: scene.neighbours.iter().map(|p| ask(p)).collect::<Result<_, _>>()?,
+            edit_id: None,
+            adapter_path: None,
             undone: String::new(),
         })
     }
 }
 
-/// Makes one edit, leaves it applied and fills in what came of it; `None` after Ctrl-C.
+/// Undoes the demo's edits in the edits folder.
+fn take_back(writer: &mut EditsWriter, scenes: &[SceneReport]) -> anyhow::Result<()> {
+    for edit_id in scenes.iter().filter_map(|scene| scene.edit_id.as_deref()) {
+        writer.undo(edit_id)?;
+    }
+    Ok(())
+}
+
+/// Makes one edit, keeps it, leaves it applied and fills in what came of it; `None` after Ctrl-C.
 fn edit(
     session: &mut Session<'_>,
     scene: &Scene,
@@ -149,6 +171,7 @@ fn edit(
     search: &Search,
     statistics: Statistics<'_>,
     interrupt: &Interrupt,
+    writer: &mut EditsWriter,
 ) -> anyhow::Result<Option<PatchId>> {
     let request = EditRequest {
         prompt: scene.prompt.to_owned(),
@@ -171,6 +194,10 @@ fn edit(
     for asked in [&mut shown.prompt, &mut shown.rephrasing].into_iter().chain(&mut shown.neighbours) {
         asked.after = answer(session, &asked.prompt)?;
     }
+    if found.is_success() {
+        let (edit_id, adapter_path) = store(writer, session, &request, search, PresetArg::Default, &found)?;
+        (shown.edit_id, shown.adapter_path) = (Some(edit_id), Some(adapter_path));
+    }
     shown.success = found.is_success();
     shown.forward_passes = found.progress.forward_passes;
     shown.steps = found.progress.step;
@@ -185,5 +212,9 @@ fn print(scene: &Scene, shown: &SceneReport) {
     for neighbour in &shown.neighbours {
         print_answer("  neighbour   ", neighbour);
     }
-    println!("  P(target) {:.3} after {} forward passes\n", shown.p_target, shown.forward_passes);
+    println!("  P(target) {:.3} after {} forward passes", shown.p_target, shown.forward_passes);
+    match (&shown.edit_id, &shown.adapter_path) {
+        (Some(id), Some(path)) => println!("  stored as {id}; as a LoRA adapter in {}\n", path.display()),
+        _ => println!("  no success: not stored\n"),
+    }
 }

@@ -196,7 +196,7 @@ fn checkpoint_file(
 }
 
 /// Commits the edit, its adapter beside it; returns its id and the adapter's path.
-fn store(
+pub(crate) fn store(
     writer: &mut EditsWriter,
     session: &Session<'_>,
     request: &EditRequest,

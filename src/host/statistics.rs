@@ -23,7 +23,7 @@ pub struct Statement {
 /// Keys and values read off a clean model.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
-    /// Inputs of the edit layer's `down_proj` at every position, `(tokens, d_ff)`.
+    /// Inputs of the edit layer's `down_proj` at evenly spaced positions, `(samples, d_ff)`.
     pub samples: Vec<f16>,
     /// Its outputs at the statements' subjects, `(statements in the bank, d_model)`.
     pub bank: Vec<f16>,
@@ -55,17 +55,20 @@ impl Statistics {
         mobiedit_core::Statistics { samples: &self.samples, bank: &self.bank }
     }
 
-    /// Runs `statements` through the layers up to `layer`; every `len / bank`-th one also gives a value for the bank.
-    /// `seen` is told after each statement how many are done.
+    /// Runs `statements` through the layers up to `layer`; every `len / bank`-th one also gives a value for the bank,
+    /// and positions at even distances give at most `samples` keys. `seen` is told after each statement how many are done.
     pub fn collect<D: Device>(
         transformer: &mut Transformer<'_, D>,
         layer: usize,
         statements: &[Statement],
         bank: usize,
+        samples: usize,
         mut seen: impl FnMut(usize),
     ) -> Result<Self, ForwardError<D::Error>> {
         let spec = transformer.config().spec;
         let every = statements.len().div_ceil(bank.max(1)).max(1);
+        let all_tokens: usize = statements.iter().map(|statement| statement.tokens.len()).sum();
+        let stride = all_tokens.div_ceil(samples.max(1)).max(1);
         let mut statistics = Self::default();
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         for (index, statement) in statements.iter().enumerate() {
@@ -73,7 +76,11 @@ impl Statistics {
             keys.resize(tokens * spec.d_ff, 0.0);
             values.resize(tokens * spec.d_model, 0.0);
             transformer.capture(&statement.tokens, layer, &mut keys, &mut values)?;
-            statistics.samples.extend(keys.iter().copied().map(f16::from_f32));
+            for (position, key) in keys.chunks_exact(spec.d_ff).enumerate() {
+                if (statistics.tokens + position).is_multiple_of(stride) {
+                    statistics.samples.extend(key.iter().copied().map(f16::from_f32));
+                }
+            }
             statistics.tokens += tokens;
             if bank > 0 && index % every == 0 {
                 let start = statement.subject_last * spec.d_model;
