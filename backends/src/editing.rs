@@ -337,15 +337,13 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         let spec = self.model.config.spec;
         let layout = CacheLayout::new(spec, *problem);
         check_len(cache.len(), layout.len())?;
-        check_len(keys.len(), problem.rewrites().len() * spec.d_ff)?;
+        check_len(keys.len(), problem.prompts().len() * spec.d_ff)?;
         check_len(value.len(), spec.d_model)?;
         let mut keys = keys.chunks_exact_mut(spec.d_ff);
         for (index, prompt) in problem.prompts().iter().enumerate() {
             let act = self.run_sequence(prompt.tokens, problem.layer())?;
-            if prompt.role == Role::Rewrite {
-                let start = prompt.subject_last * spec.d_ff;
-                copy_prefix(self.slice(act.gate).get(start..).unwrap_or(&[]), keys.next().unwrap_or(&mut []));
-            }
+            let start = prompt.subject_last * spec.d_ff;
+            copy_prefix(self.slice(act.gate).get(start..).unwrap_or(&[]), keys.next().unwrap_or(&mut []));
             if index == 0 {
                 let start = prompt.subject_last * spec.d_model;
                 copy_prefix(self.slice(act.h).get(start..).unwrap_or(&[]), value);

@@ -88,7 +88,7 @@ pub trait ForwardBackend {
     /// The clean pass: fills the prefix cache and reads the key and the value off the model.
     ///
     /// `cache` has [`CacheLayout::len`](crate::prefix_cache::CacheLayout::len) elements, laid out by that type.
-    /// `keys`, `(rewrite prompts, d_ff)`, receives the input of the edit layer's `down_proj` at each rewrite prompt's
+    /// `keys`, `(prompts, d_ff)`, receives the input of the edit layer's `down_proj` at each prompt's
     /// subject; `value`, `(d_model)`, its output for the first rewrite prompt.
     fn prefill(
         &mut self,

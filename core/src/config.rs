@@ -142,7 +142,7 @@ impl Config {
         // Own: with the mean, a subject at the start of a text was searched for but not written.
         keys: Keys::Balanced { ridge: 0.01 },
         // Own: a tenth of the mean eigenvalue makes some thousand samples enough.
-        covariance: Covariance::Samples { ridge: 0.1, iterations: 64 },
+        covariance: Covariance::Samples { ridge: 0.1, iterations: 16 },
         anchor: Anchor::MeanKey,
         // Prototype: a bank of 64 values saved a third of the passes.
         bank: true,

@@ -173,10 +173,11 @@ impl<'a> Editor<'a> {
     fn prefill<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
         let config = *self.settings();
         let Arena { cache, keys, value, key, u, .. } = &mut self.arena;
-        let split = self.problem.rewrites().len().saturating_mul(key.len());
+        let split = self.problem.prompts().len().saturating_mul(key.len());
         let (keys, scratch) = keys.split_at_mut_checked(split).unwrap_or_default();
         backend.prefill(&self.problem, cache, keys, value)?;
-        key::mean(keys, key);
+        let rewrites = self.problem.rewrites().len().saturating_mul(key.len());
+        key::mean(keys.get(..rewrites).unwrap_or_default(), key);
         let length = norm(value);
         if !length.is_finite() || !norm(key).is_finite() {
             return Err(StepError::NotFinite);

@@ -12,7 +12,8 @@ pub enum Keys {
     /// text) is then hardly edited, whatever the search found for it.
     Mean,
     /// Σ a_j k_j such that uᵀk_j is 1 for every prompt j, as nearly as the ridge allows: the written patch then adds to each
-    /// prompt what the search added. a = (G + λI)⁻¹1 with G_ij = k_iᵀC⁻¹k_j.
+    /// prompt what the search added. The essence prompt is one of them: it has the subject at the start of a text, where its
+    /// key is another. a = (G + λI)⁻¹1 with G_ij = k_iᵀC⁻¹k_j.
     Balanced {
         /// λ as a part of G's mean eigenvalue.
         ridge: f32,

@@ -62,7 +62,7 @@ impl Footprint {
 
     /// Exactly what one problem needs.
     pub fn for_problem(config: &CheckedConfig, problem: &Problem<'_>) -> Self {
-        let shape = Shape::of(config.spec(), config.config(), problem.rewrites().len());
+        let shape = Shape::of(config.spec(), config.config(), problem.prompts().len());
         let cache = CacheLayout::new(*config.spec(), *problem).len();
         Self { floats: shape.floats(), cache, losses: config.config().batch }
     }
@@ -184,7 +184,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) key: &'a mut [f32],
     /// C⁻¹k*, `(d_ff)`.
     pub(crate) u: &'a mut [f32],
-    /// Scratch: the prompts' keys, `(rewrite prompts, d_ff)`, and behind them conjugate gradients' vectors.
+    /// Scratch: the prompts' keys, `(prompts, d_ff)`, and behind them conjugate gradients' vectors.
     pub(crate) keys: &'a mut [f32],
     /// Scratch: candidates of a batch, `(batch, d_model)`.
     pub(crate) deltas: &'a mut [f32],
@@ -205,7 +205,7 @@ impl<'a> Arena<'a> {
         storage: EditStorage<'a>,
     ) -> Result<Self, StorageError> {
         let need = Footprint::for_problem(config, problem);
-        let shape = Shape::of(config.spec(), config.config(), problem.rewrites().len());
+        let shape = Shape::of(config.spec(), config.config(), problem.prompts().len());
         let mut floats =
             Pool { part: Part::Floats, need: need.floats, have: storage.floats.len(), rest: storage.floats };
         let mut cache = Pool { part: Part::Cache, need: need.cache, have: storage.cache.len(), rest: storage.cache };

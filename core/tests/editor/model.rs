@@ -132,7 +132,7 @@ impl ForwardBackend for Model {
     ) -> Result<(), Failure> {
         let layout = CacheLayout::new(SPEC, *problem);
         assert_eq!((cache.len(), value.len()), (layout.len(), SPEC.d_model));
-        assert_eq!(keys.len(), problem.rewrites().len() * SPEC.d_ff);
+        assert_eq!(keys.len(), problem.prompts().len() * SPEC.d_ff);
         for (i, prompt) in problem.prompts().iter().enumerate() {
             let key = self.key(prompt);
             let clean = self.value(&key);

@@ -116,7 +116,7 @@ fn bank(count: u32) -> Vec<f16> {
         Edit::new(number + 10).with(|problem| {
             let need = Footprint::for_problem(&config, &problem);
             let (mut cache, mut value) = (vec![0.0; need.cache], vec![0.0; SPEC.d_model]);
-            let mut keys = vec![0.0; problem.rewrites().len() * SPEC.d_ff];
+            let mut keys = vec![0.0; problem.prompts().len() * SPEC.d_ff];
             Model::new().prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
             value
         })
@@ -135,7 +135,7 @@ fn a_bank_that_holds_the_answer_saves_most_of_the_search() {
     Edit::new(7).with(|problem| {
         let need = Footprint::for_problem(&checked, &problem);
         let (mut cache, mut value) = (vec![0.0; need.cache], vec![0.0; SPEC.d_model]);
-        let mut keys = vec![0.0; problem.rewrites().len() * SPEC.d_ff];
+        let mut keys = vec![0.0; problem.prompts().len() * SPEC.d_ff];
         Model::new().prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
         let row = values.chunks_exact_mut(SPEC.d_model).nth(13).unwrap();
         row.iter_mut().zip(value.iter().zip(&solved)).for_each(|(to, (v, d))| *to = f16::from_f32(v + d));
