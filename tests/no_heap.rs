@@ -1,0 +1,149 @@
+//! No heap: a whole edit of the shipped model on the scalar device, in memory that was lent before it began.
+//!
+//! The allocator counts by thread, so that the test harness and other tests are not in the count.
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use mobiedit::backends::patches::Patches;
+use mobiedit::backends::transformer::{Precision, Transformer};
+use mobiedit::core::backend::Loss;
+use mobiedit::core::{Config, EditStorage, Editor, Footprint, Outcome, Phase, Problem, Progress, Statistics};
+use mobiedit::hal_cpu::{Cpu, ScratchBuffers, ScratchLens};
+use mobiedit::host::prompts::{EditPrompts, EditRequest};
+use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
+use mobiedit::host::statistics::prefixes;
+
+/// What a thread did to the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heap {
+    /// Calls: to get memory, to give it back, to change its size.
+    calls: usize,
+    /// Bytes that were asked for.
+    bytes: usize,
+}
+
+thread_local! {
+    static HEAP: Cell<Heap> = const { Cell::new(Heap { calls: 0, bytes: 0 }) };
+}
+
+fn count(bytes: usize) {
+    // A thread that is ending has no counter any more; none of those is measured.
+    let _ = HEAP.try_with(|heap| heap.set(Heap { calls: heap.get().calls + 1, bytes: heap.get().bytes + bytes }));
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory but its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(0);
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What `work` does to the heap on this thread.
+fn counted<R>(work: impl FnOnce() -> R) -> (R, Heap) {
+    let before = HEAP.get();
+    let result = work();
+    let after = HEAP.get();
+    (result, Heap { calls: after.calls - before.calls, bytes: after.bytes - before.bytes })
+}
+
+#[test]
+fn the_counter_sees_every_use_of_the_heap() {
+    assert_eq!(counted(|| black_box(1) + 1), (2, Heap { calls: 0, bytes: 0 }));
+    let (mut kept, heap) = counted(|| Vec::<u8>::with_capacity(black_box(1000)));
+    assert_eq!(heap, Heap { calls: 1, bytes: 1000 });
+    assert_eq!(counted(|| kept.reserve_exact(black_box(3000))).1, Heap { calls: 1, bytes: 3000 });
+    assert_eq!(counted(|| drop(black_box(kept))).1, Heap { calls: 1, bytes: 0 });
+    assert_eq!(counted(|| drop(black_box(vec![0_u8; black_box(50)]))).1, Heap { calls: 2, bytes: 50 });
+    let elsewhere = || std::thread::scope(|s| s.spawn(|| counted(|| drop(black_box(Box::new(7_u64)))).1).join());
+    assert_eq!(elsewhere().unwrap(), Heap { calls: 2, bytes: 8 }, "each thread has a count of its own");
+}
+
+/// Edits to the end, counting from the editor's first breath to its patch; `each` sees every step.
+fn edit(
+    session: &Session<'_>,
+    prompts: &EditPrompts,
+    statistics: Statistics<'_>,
+    config: Config,
+    mut each: impl FnMut(Progress, Heap),
+) {
+    let (model, spec) = (session.model, session.model.config.spec);
+    let lent = prompts.lend();
+    let problem = Problem::new(&spec, auto_layer(spec.layers), &lent, &prompts.target).unwrap();
+    let config = config.check(&spec).unwrap();
+    let need = Footprint::for_problem(&config, &problem);
+    let rows = config.config().batch * problem.suffix_rows();
+    let (mut floats, mut cache) = (vec![0.0; need.floats], vec![0.0; need.cache]);
+    let mut losses = vec![Loss::default(); need.losses];
+    let mut work = vec![0.0; Transformer::<Cpu<'_>>::work_len(&model.config, rows)];
+    let mut patches = vec![0.0; Patches::len_of_one(spec.d_ff, spec.d_model)];
+    let mut scratch = ScratchBuffers::new(ScratchLens::of(&model.config, 16));
+    let mut bytes = vec![0; 1 << 16];
+
+    let storage = EditStorage { floats: &mut floats, cache: &mut cache, losses: &mut losses };
+    let ((mut editor, mut transformer), heap) = counted(|| {
+        let device = Cpu::new(scratch.lend());
+        let transformer = Transformer::new(model, device, Precision::W8A16, &mut work, &mut patches);
+        (Editor::new(config, problem, statistics, 0, storage).unwrap(), transformer)
+    });
+    assert_eq!(heap, NONE, "to set up");
+    while editor.patch().is_none() {
+        let (progress, heap) = counted(|| editor.step(&mut transformer).unwrap());
+        each(progress, heap);
+        let len = editor.checkpoint_len();
+        assert_eq!(counted(|| editor.checkpoint(&mut bytes[..len]).unwrap()).1, NONE, "to keep a checkpoint");
+    }
+}
+
+const NONE: Heap = Heap { calls: 0, bytes: 0 };
+
+#[test]
+fn a_whole_edit_on_the_scalar_device_does_not_use_the_heap() {
+    let on_one_thread = SessionOptions { threads: Some(1), ..SessionOptions::default() };
+    let done = with_session(&on_one_thread, |session| -> Result<(), SessionError> {
+        let words =
+            EditRequest { prompt: "The capital of {} is".into(), subject: "France".into(), target: "Rome".into() };
+        let prefixes: Vec<&str> = prefixes().take(6).collect();
+        let prompts = EditPrompts::new(&session.tokenizer, &words, &prefixes)?;
+        let statistics = session.statistics(auto_layer(session.model.layers.len()), |_, _| ())?;
+        let (mut phases, mut last) = (Vec::new(), None);
+        edit(session, &prompts, statistics.lend(), Config::DEFAULT, |progress, heap| {
+            assert_eq!(heap, NONE, "{progress:?}");
+            phases.push(progress.phase);
+            last = progress.outcome;
+        });
+        assert_eq!(last, Some(Outcome::Success));
+        for phase in [Phase::Prefill, Phase::Bank, Phase::Search, Phase::Verify] {
+            assert!(phases.contains(&phase), "{phase:?} was counted");
+        }
+        Ok(())
+    });
+    done.unwrap();
+}
