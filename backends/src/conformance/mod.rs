@@ -2,7 +2,8 @@
 //!
 //! Cases are data (`cases`); each has a naive oracle in f64 with a stated bound (`rowwise`, `linear`, `attention`, `readout`),
 //! computed from weights that are encoded here (`tensor`), not decoded by the code under test. `contract` holds what must be
-//! true between runs. Test support: it allocates and panics, unlike the rest of the crate. Runs no device by itself.
+//! true between runs; `forward` what must be true of whole models, on those of `decoder`. Test support: it allocates and
+//! panics, unlike the rest of the crate. Runs no device by itself.
 //!
 //! ```
 //! use mobiedit_backends::conformance::{self, Profile};
@@ -26,6 +27,8 @@ use crate::device::Device;
 mod attention;
 mod cases;
 mod contract;
+mod decoder;
+mod forward;
 mod linear;
 mod random;
 mod readout;
@@ -118,6 +121,7 @@ pub fn check<D: Device>(device: &mut D, profile: &Profile<'_>, filter: Option<&s
         report.ran.push("refusals".to_string());
         report.failures.extend(wrong.into_iter().map(|(name, how)| (format!("refusals/{name}"), how)));
     }
+    decoder::check(device, profile, &mut report, wanted);
     if filter.is_none() {
         let never = REQUIRED.iter().filter(|op| !report.ran.iter().any(|id| id.starts_with(*op)));
         let never: Vec<_> = never.map(|op| (op.to_string(), "required, and no case of it ran".to_string())).collect();
