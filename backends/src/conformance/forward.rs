@@ -230,6 +230,7 @@ fn patches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     let square: f32 = key.iter().map(|x| x * x).sum();
     let u: Vec<f32> = key.iter().map(|x| x / square).collect();
     let lambda: Vec<f32> = before.value.iter().rev().map(|x| 2.0 * x + 0.5).collect();
+    let thrice: Vec<f32> = lambda.iter().map(|x| 3.0 * x).collect();
     let patch = RankOne { layer: problem.layer(), u: &u, lambda: &lambda };
     let sum = |times: f32| before.value.iter().zip(&lambda).map(|(v, l)| v + times * l).collect::<Vec<f32>>();
 
@@ -240,13 +241,13 @@ fn patches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     let value = trial.prefill(&problem)?.value;
     trial.near("the value with a patch", &value, &sum(1.0))?;
     is(trial.evaluate(&problem)?.nll != loss.nll, "a patch changes nothing")?;
-    let second = trial.backend.apply(patch).map_err(failed)?;
+    let second = trial.backend.apply(RankOne { lambda: &thrice, ..patch }).map_err(failed)?;
     is(first != second, "two patches have one name")?;
     let mapped = trial.project(&key)?;
-    trial.near("W k with two patches", &mapped, &sum(2.0))?;
+    trial.near("W k with two patches", &mapped, &sum(4.0))?;
     trial.backend.remove(first).map_err(failed)?;
     let mapped = trial.project(&key)?;
-    trial.near("W k with the second patch alone", &mapped, &sum(1.0))?;
+    trial.near("W k with the second patch alone", &mapped, &sum(3.0))?;
     trial.backend.remove(second).map_err(failed)?;
     is(trial.backend.remove(second).is_err(), "a patch can be removed twice")?;
     is(trial.prefill(&problem)? == before, "a removed patch has left something in the prefill")?;
