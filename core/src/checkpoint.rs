@@ -41,9 +41,9 @@ pub enum CheckpointError {
     Version(u32),
     /// The bytes were damaged.
     Checksum,
-    /// It belongs to an edit with another problem, other settings, another model or other statistics.
+    /// It belongs to an edit with another problem, other settings, other statistics or a model of other sizes.
     OtherEdit,
-    /// The checksum is right, but a number is not one that an editor writes.
+    /// The checksum is right, but a number is not one that this edit can have written.
     Content,
 }
 
@@ -254,6 +254,12 @@ impl Reader<'_> {
         }
         for x in [&mut seen.loss, &mut seen.nll, &mut seen.kl] {
             *x = self.f32()?;
+        }
+        // Infinite are those that nothing was seen for.
+        let State { best_loss, memory, staleness, seen: Seen { loss, nll, kl }, .. } = state;
+        let reals = [best_loss, memory.square, memory.shrunk, memory.plateau.mark, staleness.mark, loss, nll, kl];
+        if reals.into_iter().any(f32::is_nan) {
+            return Err(CheckpointError::Content);
         }
         (state.forward_passes, state.rows) = (self.u64()?, self.u64()?);
         Ok(state)

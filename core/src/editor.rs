@@ -8,7 +8,7 @@ use crate::directions::Block;
 use crate::error::{SetupError, StepError};
 use crate::estimator::{self, Side};
 use crate::fingerprint::fingerprint;
-use crate::math::{axpy, copy, norm};
+use crate::math::{axpy, copy, dot, norm};
 use crate::optimizer::Now;
 use crate::prefix_cache::Validity;
 use crate::problem::Problem;
@@ -93,7 +93,11 @@ impl<'a> Editor<'a> {
         let vectors = [&mut **delta, &mut **best, &mut **momentum];
         let mut snapshot = Snapshot { fingerprint: editor.fingerprint, seed: 0, state: editor.state, vectors };
         snapshot.read(checkpoint).map_err(SetupError::Checkpoint)?;
-        (editor.seed, editor.state) = (snapshot.seed, snapshot.state);
+        let (seed, state) = (snapshot.seed, snapshot.state);
+        if !editor.can_reach(&state) {
+            return Err(SetupError::Checkpoint(CheckpointError::Content));
+        }
+        (editor.seed, editor.state) = (seed, state);
         Ok(editor)
     }
 
@@ -156,6 +160,21 @@ impl<'a> Editor<'a> {
         Ok(self.state.progress(unit, self.settings().max_steps))
     }
 
+    /// Whether an edit with these settings and this bank can stand there.
+    fn can_reach(&self, state: &State) -> bool {
+        let max_steps = self.settings().max_steps;
+        let steps = match state.phase {
+            Phase::Search => state.step < max_steps,
+            _ => state.step <= max_steps,
+        };
+        steps && state.starts as usize <= self.all_starts() && state.best_start <= state.starts
+    }
+
+    /// δ = 0, and the values of the bank.
+    fn all_starts(&self) -> usize {
+        self.statistics.bank.chunks_exact(self.config.spec().d_model.max(1)).len() + 1
+    }
+
     fn settings(&self) -> &Config {
         self.config.config()
     }
@@ -199,14 +218,23 @@ impl<'a> Editor<'a> {
         if length == 0.0 || norm(key) == 0.0 {
             return Err(StepError::Degenerate);
         }
+        // Found now, not by the verification after a search that was for nothing.
+        let along = dot(u, key);
+        if !along.is_finite() {
+            return Err(StepError::NotFinite);
+        }
+        if along <= 0.0 {
+            return Err(StepError::Degenerate);
+        }
         self.value_norm = length;
         if self.state.outcome.is_some() {
             self.solve(backend)?;
         }
         if self.state.cache != Validity::Lost {
-            self.state.rows += self.problem.total_rows() as u64;
+            self.state.count(0, self.problem.total_rows());
         }
-        self.state.cache_refreshes += u32::from(self.state.cache == Validity::Stale);
+        let refreshed = u32::from(self.state.cache == Validity::Stale);
+        self.state.cache_refreshes = self.state.cache_refreshes.saturating_add(refreshed);
         self.state.cache = Validity::Fresh;
         Ok(())
     }
@@ -217,7 +245,7 @@ impl<'a> Editor<'a> {
         let width = self.config.spec().d_model.max(1);
         let objective = self.objective();
         let bank = self.statistics.bank;
-        let all = bank.chunks_exact(width).len() + 1;
+        let all = self.all_starts();
         let mut state = self.state;
         let Arena { cache, deltas, losses, value, .. } = &mut self.arena;
 
@@ -236,8 +264,7 @@ impl<'a> Editor<'a> {
             }
             state.starts += 1;
         }
-        state.forward_passes += count as u64;
-        state.rows += (count * self.problem.suffix_rows()) as u64;
+        state.count(count, self.problem.suffix_rows());
         if state.starts as usize >= all {
             let Arena { delta, best, value, .. } = &mut self.arena;
             start(bank, state.best_start as usize, value, longest, delta);
@@ -254,12 +281,13 @@ impl<'a> Editor<'a> {
         let mu = self.mu();
         let Observed { seen, met } = self.observe(backend, mu)?;
 
-        // Nothing below can fail.
         let Arena { gradient, directions, objectives, momentum, delta, best, .. } = &mut self.arena;
         let width = delta.len();
         let mut block = Block::new(config.kind, self.seed, self.state.step, width, directions);
         estimator::gradient(config.stencil(), config.combine, mu, objectives, &mut block, gradient);
+        finite(norm(gradient))?;
 
+        // Nothing below can fail.
         let state = &mut self.state;
         if seen.loss < state.best_loss {
             state.best_loss = seen.loss;
@@ -272,9 +300,7 @@ impl<'a> Editor<'a> {
         state.step += 1;
         state.seen = seen;
 
-        let candidates = config.stencil().candidates();
-        state.forward_passes += candidates as u64;
-        state.rows += (candidates * self.problem.suffix_rows()) as u64;
+        state.count(config.stencil().candidates(), self.problem.suffix_rows());
         if config.refresh.is_some_and(|rule| state.staleness.observe(seen.loss, rule)) {
             state.cache = Validity::Stale;
         }
@@ -364,8 +390,7 @@ impl<'a> Editor<'a> {
         let config = *self.settings();
         let state = &mut self.state;
         state.seen = Seen { loss: nll, nll, kl: 0.0 };
-        state.forward_passes += 1;
-        state.rows += self.problem.total_rows() as u64;
+        state.count(1, self.problem.total_rows());
         state.outcome = if config.early_stop.met(&loss) {
             Some(Outcome::Success)
         } else if state.step >= config.max_steps {

@@ -45,9 +45,10 @@ pub enum StepError<E> {
     Backend(E),
     /// The backend's model is not the one that the settings were checked against.
     OtherModel,
-    /// A loss, the key or the value is NaN or infinite.
+    /// A loss, a gradient, the key or the value is NaN or infinite.
     NotFinite,
-    /// The value v0 or the key k* is zero: there is nothing to scale an edit by.
+    /// The value v0 or the key k* is zero, or u does not see k* (uᵀk* ≤ 0: the prompts' keys cancel each other): there is
+    /// nothing to scale an edit by.
     Degenerate,
 }
 
@@ -68,7 +69,9 @@ impl<E: fmt::Display> fmt::Display for StepError<E> {
             Self::Backend(e) => e.fmt(f),
             Self::OtherModel => f.write_str("the backend's model is not the one that the edit was set up for"),
             Self::NotFinite => f.write_str("the model gave a NaN or an infinity"),
-            Self::Degenerate => f.write_str("the value or the key at the subject is zero"),
+            Self::Degenerate => {
+                f.write_str("the value or the key at the subject is zero, or the prompts' keys cancel each other")
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ impl Stencil {
 
     /// Candidates of a step.
     pub(crate) const fn candidates(self) -> usize {
-        self.directions * self.per_direction()
+        self.directions.saturating_mul(self.per_direction())
     }
 
     /// Direction and side of candidate `index`.

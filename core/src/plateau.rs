@@ -27,7 +27,7 @@ impl Plateau {
             *self = Self { mark: loss, since: 0 };
             return false;
         }
-        self.since += 1;
+        self.since = self.since.saturating_add(1);
         let stalled = self.since >= rule.steps;
         if stalled {
             self.since = 0;

@@ -24,41 +24,52 @@ impl<'a> CacheLayout<'a> {
 
     /// Layers above the edit layer: those whose keys and values are kept.
     pub fn layers(&self) -> usize {
-        self.spec.layers.saturating_sub(self.problem.layer() + 1)
+        self.spec.layers.saturating_sub(self.problem.layer().saturating_add(1))
     }
 
-    fn prompt_len(&self, prompt: &Prompt<'_>) -> usize {
-        prompt.suffix_rows() * self.spec.d_model + 2 * self.layers() * prompt.subject_last * self.spec.kv_dim
+    /// Elements of the hidden states of a prompt, and of its keys.
+    fn lens(&self, prompt: &Prompt<'_>) -> [usize; 2] {
+        let kept = self.layers().saturating_mul(prompt.subject_last).saturating_mul(self.spec.kv_dim);
+        [prompt.suffix_rows().saturating_mul(self.spec.d_model), kept]
     }
 
+    /// Lengths saturate: no lent slab is as long as a layout that does not fit memory.
     fn start(&self, index: usize) -> usize {
-        self.problem.prompts().iter().take(index).map(|p| self.prompt_len(p)).sum()
+        self.problem.prompts().iter().take(index).fold(0, |start, prompt| {
+            let [hidden, kept] = self.lens(prompt);
+            [hidden, kept, kept].into_iter().fold(start, usize::saturating_add)
+        })
+    }
+
+    /// Hidden states and keys of the prompt with this index.
+    fn parts(&self, index: usize) -> [Range<usize>; 2] {
+        let [hidden, kept] = self.problem.prompts().get(index).map_or([0; 2], |prompt| self.lens(prompt));
+        let (start, keys) = (self.start(index), self.start(index).saturating_add(hidden));
+        [start..keys, keys..keys.saturating_add(kept)]
     }
 
     /// Hidden states after the edit layer, `(T − s, d_model)`, of the prompt with this index.
     pub fn hidden(&self, index: usize) -> Range<usize> {
-        let rows = self.problem.prompts().get(index).map_or(0, Prompt::suffix_rows);
-        let start = self.start(index);
-        start..start + rows * self.spec.d_model
+        let [hidden, _] = self.parts(index);
+        hidden
     }
 
     /// Keys, `(layers above, s, kv_dim)`, of the prompt with this index.
     pub fn keys(&self, index: usize) -> Range<usize> {
-        let cached = self.problem.prompts().get(index).map_or(0, |p| p.subject_last);
-        let start = self.hidden(index).end;
-        start..start + self.layers() * cached * self.spec.kv_dim
+        let [_, keys] = self.parts(index);
+        keys
     }
 
     /// Values, `(layers above, s, kv_dim)`, of the prompt with this index.
     pub fn values(&self, index: usize) -> Range<usize> {
         let keys = self.keys(index);
-        keys.end..keys.end + keys.len()
+        keys.end..keys.end.saturating_add(keys.len())
     }
 
     /// Clean logits, `(vocab)`, at the last row of the essence prompt; empty without one.
     pub fn clean_logits(&self) -> Range<usize> {
         let start = self.start(self.problem.prompts().len());
-        start..start + self.problem.essence().map_or(0, |_| self.spec.vocab)
+        start..start.saturating_add(self.problem.essence().map_or(0, |_| self.spec.vocab))
     }
 
     /// Elements of the slab that this problem uses.

@@ -111,6 +111,13 @@ impl State {
         }
     }
 
+    /// Counts passes of so many rows each; of none, a prefill's rows.
+    pub(crate) fn count(&mut self, passes: usize, rows: usize) {
+        let computed = (passes.max(1) as u64).saturating_mul(rows as u64);
+        self.forward_passes = self.forward_passes.saturating_add(passes as u64);
+        self.rows = self.rows.saturating_add(computed);
+    }
+
     pub(crate) fn progress(&self, phase: Phase, max_steps: u32) -> Progress {
         let Seen { loss, nll, kl } = self.seen;
         Progress {

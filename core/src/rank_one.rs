@@ -15,7 +15,8 @@ pub struct RankOne<'a> {
 
 /// `Λ = (v* − W k*) / (uᵀk*)`. `residual`, `(d_model)`, holds v* − W k* and becomes Λ.
 ///
-/// `None` where uᵀk* is no positive number: the key is zero or not finite. As C⁻¹ is positive definite, nothing else can be.
+/// `None` where uᵀk* is no positive number (the key is zero or not finite, or balanced keys cancel each other), and where Λ
+/// would not be finite.
 pub(crate) fn solve(u: &[f32], key: &[f32], residual: &mut [f32]) -> Option<()> {
     let along = dot(u, key);
     if along.is_nan() || along <= 0.0 || along.is_infinite() {

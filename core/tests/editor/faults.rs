@@ -12,6 +12,8 @@ enum Fault {
     Error,
     /// Success is reported, but a number is not one.
     NotANumber,
+    /// Success is reported with losses so far apart that no gradient can be made of them.
+    Apart,
 }
 
 /// A model of which one call, by its number, goes wrong once.
@@ -67,8 +69,10 @@ impl ForwardBackend for Faulty {
         let spoils: &mut [f32] = if self.fault == Fault::Error { cache } else { &mut nothing };
         let wrong = self.now(&mut [spoils])?;
         self.model.losses(problem, cache, deltas, out)?;
-        if let Some(last) = out.last_mut().filter(|_| wrong) {
-            last.nll = f32::NAN;
+        match self.fault {
+            Fault::NotANumber => out.last_mut().filter(|_| wrong).into_iter().for_each(|last| last.nll = f32::NAN),
+            Fault::Apart if wrong => out.iter_mut().zip([3e38, -3e38].iter().cycle()).for_each(|(l, x)| l.nll = *x),
+            _ => {}
         }
         Ok(())
     }
@@ -142,6 +146,80 @@ fn the_patch_of_a_verification_that_could_not_be_removed_is_removed_by_the_next_
         assert_ne!(backend.model.evaluate(&problem).unwrap(), clean);
         assert_eq!(editor.step(&mut backend).unwrap().phase, Phase::Verify);
         assert_eq!(backend.model.evaluate(&problem).unwrap(), clean);
+    });
+}
+
+#[test]
+fn losses_too_far_apart_for_a_gradient_leave_no_trace() {
+    for config in [Config::DEFAULT, Config { max_steps: 22, ..Config::PAPER }] {
+        let reference = edit(config, 6, Statistics::default(), 3).0;
+        let config = config.check(&SPEC).unwrap();
+        Edit::new(6).with(|problem| {
+            // Calls: prefill, a step, the step that goes wrong.
+            let mut backend = Faulty::new(Fault::Apart, 3);
+            let mut memory = Memory::new(&config, &problem);
+            let mut editor = Editor::new(config, problem, Statistics::default(), 3, memory.lend()).unwrap();
+            assert_eq!(finish(&mut editor, &mut backend).unwrap_err(), StepError::NotFinite);
+            assert!(editor.delta().iter().all(|x| x.is_finite()));
+            assert_eq!(finish(&mut editor, &mut backend).unwrap(), reference);
+        });
+    }
+}
+
+/// A model of which the essence prompt's key is nearly opposite to the others', and longer.
+struct Opposite(Model);
+
+impl ForwardBackend for Opposite {
+    type Error = Failure;
+
+    fn spec(&self) -> ModelSpec {
+        SPEC
+    }
+
+    fn prefill(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        keys: &mut [f32],
+        value: &mut [f32],
+    ) -> Result<(), Failure> {
+        self.0.prefill(problem, cache, keys, value)?;
+        let essence = problem.rewrites().len();
+        for (prompt, key) in keys.chunks_exact_mut(SPEC.d_ff).enumerate() {
+            key.fill(0.0);
+            (key[0], key[1]) = if prompt == essence { (-20.0, 1.0) } else { (1.0, 0.0) };
+        }
+        Ok(())
+    }
+
+    fn losses(&mut self, _: &Problem<'_>, _: &mut [f32], _: &[f32], _: &mut [Loss]) -> Result<(), Failure> {
+        panic!("nothing is searched for that could not be written")
+    }
+
+    fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Failure> {
+        self.0.evaluate(problem)
+    }
+
+    fn project(&mut self, layer: usize, key: &[f32], out: &mut [f32]) -> Result<(), Failure> {
+        self.0.project(layer, key, out)
+    }
+
+    fn apply(&mut self, patch: RankOne<'_>) -> Result<PatchId, Failure> {
+        self.0.apply(patch)
+    }
+
+    fn remove(&mut self, patch: PatchId) -> Result<(), Failure> {
+        self.0.remove(patch)
+    }
+}
+
+#[test]
+fn keys_that_cancel_each_other_are_refused_before_the_search() {
+    let config = Config::DEFAULT.check(&SPEC).unwrap();
+    Edit::new(1).with(|problem| {
+        let mut memory = Memory::new(&config, &problem);
+        let mut editor = Editor::new(config, problem, Statistics::default(), 1, memory.lend()).unwrap();
+        assert_eq!(finish(&mut editor, &mut Opposite(Model::new())).unwrap_err(), StepError::Degenerate);
     });
 }
 

@@ -90,6 +90,43 @@ fn every_flipped_byte_and_every_truncation_is_refused() {
     });
 }
 
+/// CRC-32, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    })
+}
+
+/// Numbers behind a checksum that is right, but that no editor has written: none may lead to an overflow or a NaN later.
+#[test]
+fn numbers_that_the_edit_cannot_reach_are_refused() {
+    // Magic, version, fingerprint and seed, then 4 tags; 6 counters; 8 reals.
+    let (counters, reals) = (28, 52);
+    Edit::new(2).with(|problem| {
+        let bank = bank();
+        let (checkpoints, _) = checkpoints(Config::DEFAULT, problem, &bank);
+        let changed = |at: usize, word: u32| {
+            let mut bytes = checkpoints[6].clone();
+            bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+            let body = bytes.len() - 4;
+            let checksum = crc32(&bytes[..body]);
+            bytes[body..].copy_from_slice(&checksum.to_le_bytes());
+            resume(Config::DEFAULT, problem, &bank, &bytes)
+        };
+        let refused = SetupError::Checkpoint(CheckpointError::Content);
+        for (counter, word) in [(0, Config::DEFAULT.max_steps), (0, u32::MAX), (1, 27), (2, 27)] {
+            assert_eq!(changed(counters + 4 * counter, word).unwrap_err(), refused, "counter {counter}: {word}");
+        }
+        for real in 0..8 {
+            assert_eq!(changed(reals + 4 * real, f32::NAN.to_bits()).unwrap_err(), refused, "real {real}");
+        }
+        // The others only count, and may end at their largest number.
+        for counter in [3, 4, 5] {
+            changed(counters + 4 * counter, u32::MAX).unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_checkpoint_of_another_edit_or_version_is_named_so() {
     Edit::new(2).with(|problem| {

@@ -1,6 +1,6 @@
 //! What the search reaches, what it costs, and that its numbers are honest.
 
-use mobiedit_core::backend::ForwardBackend;
+use mobiedit_core::backend::{ForwardBackend, ModelSpec};
 use mobiedit_core::config::{Anchor, Covariance, Directions};
 use mobiedit_core::storage::{Part, StorageError};
 use mobiedit_core::{Config, Editor, Footprint, Limits, Outcome, OwnedStorage, Phase, SetupError, Statistics};
@@ -169,7 +169,7 @@ fn delta_never_leaves_the_ball() {
     Edit::new(9).with(|problem| {
         let mut memory = Memory::new(&config, &problem);
         let mut cache = vec![0.0; Footprint::for_problem(&config, &problem).cache];
-        let (mut keys, mut value) = (vec![0.0; 4 * SPEC.d_ff], vec![0.0; SPEC.d_model]);
+        let (mut keys, mut value) = (vec![0.0; problem.prompts().len() * SPEC.d_ff], vec![0.0; SPEC.d_model]);
         let mut model = Model::new();
         model.prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
         let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -207,6 +207,22 @@ fn a_storage_that_is_too_small_is_named_before_any_work() {
         check(Footprint { floats: need.floats - 1, ..need }, Part::Floats, need.floats);
         check(Footprint { cache: need.cache - 1, ..need }, Part::Cache, need.cache);
         check(Footprint { losses: need.losses - 1, ..need }, Part::Losses, need.losses);
+    });
+}
+
+#[test]
+fn sizes_beyond_memory_are_a_storage_too_small() {
+    let vast = ModelSpec { layers: usize::MAX, kv_dim: usize::MAX, vocab: usize::MAX, ..SPEC };
+    let many = Config { directions: usize::MAX, kind: Directions::Gaussian, ..Config::DEFAULT };
+    Edit::new(0).with(|problem| {
+        for (config, spec, part) in [(many, SPEC, Part::Floats), (Config::DEFAULT, vast, Part::Cache)] {
+            let config = config.check(&spec).unwrap();
+            let need = Footprint::for_problem(&config, &problem);
+            assert_eq!(if part == Part::Floats { need.floats } else { need.cache }, usize::MAX);
+            let mut memory = Memory::sized(Footprint { floats: 10_000, cache: 10_000, losses: 10 });
+            let error = Editor::new(config, problem, Statistics::default(), 1, memory.lend()).err();
+            assert_eq!(error, Some(SetupError::Storage(StorageError { part, need: usize::MAX, have: 10_000 })));
+        }
     });
 }
 
