@@ -22,16 +22,17 @@ struct Reads {
 
 impl Reads {
     /// Adds what `prompt` reads; its last row is row `end − 1` of the copy.
-    fn push(&mut self, prompt: &Prompt<'_>, target: &[u32], end: usize) {
+    fn push<E>(&mut self, prompt: &Prompt<'_>, target: &[u32], end: usize) -> Result<(), ForwardError<E>> {
         let first = end.saturating_sub(if prompt.role == Role::Rewrite { target.len() } else { 1 });
         for (i, row) in (first..end).enumerate() {
             let read = match prompt.role {
-                Role::Rewrite => target.get(i).map_or(Read::Divergence, |&t| Read::Target(t)),
+                Role::Rewrite => Read::Target(*target.get(i).ok_or(ForwardError::OutOfRange)?),
                 Role::Essence => Read::Divergence,
             };
-            // The capacities are those of a checked problem.
-            let _ = self.rows.push(row as u32).and(self.what.push(read).map_err(|_| 0));
+            self.rows.push(row as u32).map_err(|_| ForwardError::OutOfRange)?;
+            self.what.push(read).map_err(|_| ForwardError::OutOfRange)?;
         }
+        Ok(())
     }
 }
 
@@ -55,13 +56,24 @@ fn sum_up<E>(problem: &Problem<'_>, reads: &[Read], stats: &[f32], kl_read: bool
 }
 
 impl<D: Device> Transformer<'_, D> {
+    /// Where a problem's parts lie in the cache, if this model can be asked it: it may have been posed to another.
+    fn accept<'p>(&self, problem: &Problem<'p>) -> Result<CacheLayout<'p>, ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        self.check_model()?;
+        let posed = Problem::new(&spec, problem.layer(), problem.prompts(), problem.target());
+        posed.map(|problem| CacheLayout::new(spec, problem)).map_err(|_| ForwardError::OutOfRange)
+    }
+
     /// Embeds one sequence and runs the layers `0..=last` over it: the state after that layer's list.
     fn run_sequence(&mut self, tokens: &[u32], last: usize) -> Result<Activations, ForwardError<D::Error>> {
+        if tokens.len() > self.model.config.spec.max_tokens {
+            return Err(ForwardError::ContextFull);
+        }
         let act = self.activations(tokens.len())?;
         let segments = [Segment { rows: tokens.len(), ..Segment::default() }];
         let rows = Rows { copies: 1, segments: &segments };
         self.embed(&act, tokens)?;
-        self.rope_table(&act, rows);
+        self.rope_table(&act, rows)?;
         for layer in 0..=last {
             self.layer(layer, &act, rows, &mut [], 0, layer == last)?;
         }
@@ -70,6 +82,10 @@ impl<D: Device> Transformer<'_, D> {
 
     /// Runs a text up to `layer` and copies out every position's key, `(tokens, d_ff)`, and value, `(tokens, d_model)`:
     /// the input and the output of that layer's `down_proj`. The raw material of `C` and of the bank of values.
+    ///
+    /// # Errors
+    /// Buffers that are too small, more tokens than the context or the work memory holds, tokens or a layer outside the
+    /// model, and the device's own.
     pub fn capture(
         &mut self,
         tokens: &[u32],
@@ -78,11 +94,11 @@ impl<D: Device> Transformer<'_, D> {
         values: &mut [f32],
     ) -> Result<(), ForwardError<D::Error>> {
         let spec = self.model.config.spec;
-        check_len(keys.len(), tokens.len() * spec.d_ff)?;
-        check_len(values.len(), tokens.len() * spec.d_model)?;
+        check_len(keys.len(), tokens.len().saturating_mul(spec.d_ff))?;
+        check_len(values.len(), tokens.len().saturating_mul(spec.d_model))?;
         let act = self.run_sequence(tokens, layer)?;
-        copy_prefix(self.slice(act.gate), keys);
-        copy_prefix(self.slice(act.h), values);
+        copy_prefix(self.slice(act.gate)?, keys);
+        copy_prefix(self.slice(act.h)?, values);
         Ok(())
     }
 
@@ -99,8 +115,8 @@ impl<D: Device> Transformer<'_, D> {
         let tokens = prompt.tokens.len();
         let act = Activations::new(&self.model.config, tokens);
         let hidden = layout.hidden(index);
-        let suffix = act.x.start + prompt.subject_last * spec.d_model..act.x.start + act.x.len;
-        copy_prefix(self.work.get(suffix).unwrap_or(&[]), cache.get_mut(hidden).ok_or(ForwardError::OutOfRange)?);
+        let suffix = rows_from(self.slice(act.x)?, prompt.subject_last * spec.d_model)?;
+        copy_prefix(suffix, cache.get_mut(hidden).ok_or(ForwardError::OutOfRange)?);
         if prompt.subject_last == 0 {
             return Ok(());
         }
@@ -108,14 +124,14 @@ impl<D: Device> Transformer<'_, D> {
         let act = Activations::new(&self.model.config, prompt.subject_last);
         let segments = [Segment { rows: prompt.subject_last, ..Segment::default() }];
         let rows = Rows { copies: 1, segments: &segments };
-        self.rope_table(&act, rows);
+        self.rope_table(&act, rows)?;
         for (above, at) in (layer + 1..spec.layers).enumerate() {
             self.layer(at, &act, rows, &mut [], 0, false)?;
             let len = prompt.subject_last * spec.kv_dim;
             for (slot, range) in [(act.k, layout.keys(index)), (act.v, layout.values(index))] {
                 let start = range.start + above * len;
                 let out = cache.get_mut(start..start + len).ok_or(ForwardError::OutOfRange)?;
-                copy_prefix(self.slice(slot), out);
+                copy_prefix(self.slice(slot)?, out);
             }
         }
         Ok(())
@@ -127,7 +143,7 @@ impl<D: Device> Transformer<'_, D> {
         problem: &Problem<'_>,
         which: core::ops::Range<usize>,
         kv_dim: usize,
-    ) -> (heapless::Vec<Segment, MAX_PROMPTS>, Reads) {
+    ) -> Result<(heapless::Vec<Segment, MAX_PROMPTS>, Reads), ForwardError<D::Error>> {
         let (mut segments, mut reads, mut row) = (heapless::Vec::new(), Reads::default(), 0);
         for (index, prompt) in problem.prompts().iter().enumerate().filter(|(i, _)| which.contains(i)) {
             let segment = Segment {
@@ -139,11 +155,10 @@ impl<D: Device> Transformer<'_, D> {
                 stride: prompt.subject_last * kv_dim,
             };
             row += segment.rows;
-            // The capacities are those of a checked problem.
-            let _ = segments.push(segment);
-            reads.push(prompt, problem.target(), row);
+            segments.push(segment).map_err(|_| ForwardError::OutOfRange)?;
+            reads.push(prompt, problem.target(), row)?;
         }
-        (segments, reads)
+        Ok((segments, reads))
     }
 
     /// Runs the layers above the edit layer over cached rows with each δ added (none if `deltas` is empty); afterwards
@@ -160,19 +175,18 @@ impl<D: Device> Transformer<'_, D> {
         let layout = CacheLayout::new(spec, *problem);
         let act = self.activations(rows.total())?;
         let per_copy = rows.per_copy();
-        let x = self.work.get_mut(act.x.start..act.x.start + act.x.len).unwrap_or(&mut []);
-        for copy in x.chunks_exact_mut((per_copy * spec.d_model).max(1)) {
+        for copy in self.slice_mut(act.x)?.chunks_exact_mut((per_copy * spec.d_model).max(1)) {
             for (segment, index) in rows.segments.iter().zip(which.clone()) {
                 let start = segment.row * spec.d_model;
-                let out = copy.get_mut(start..start + segment.rows * spec.d_model);
-                copy_prefix(cache.get(layout.hidden(index)).unwrap_or(&[]), out.unwrap_or(&mut []));
+                let out = copy.get_mut(start..start + segment.rows * spec.d_model).ok_or(ForwardError::OutOfRange)?;
+                copy_prefix(cache.get(layout.hidden(index)).ok_or(ForwardError::OutOfRange)?, out);
             }
         }
         if !deltas.is_empty() {
             let at: heapless::Vec<u32, MAX_PROMPTS> = rows.segments.iter().map(|s| s.row as u32).collect();
             self.run(cache, &[Op::Inject { x: act.x, per_copy, copies: rows.copies, rows: &at, delta: deltas }])?;
         }
-        self.rope_table(&act, rows);
+        self.rope_table(&act, rows)?;
         for (above, layer) in (problem.layer() + 1..spec.layers).enumerate() {
             self.layer(layer, &act, rows, cache, above, false)?;
         }
@@ -230,13 +244,13 @@ impl<D: Device> Transformer<'_, D> {
         let spec = self.model.config.spec;
         let layout = CacheLayout::new(spec, *problem);
         let all = 0..problem.prompts().len();
-        let (segments, reads) = Self::plan(&layout, problem, all.clone(), spec.kv_dim);
+        let (segments, reads) = Self::plan(&layout, problem, all.clone(), spec.kv_dim)?;
         let rows = Rows { copies: out.len(), segments: &segments };
         let act = self.run_suffixes(problem, cache, deltas, rows, all)?;
         let clean = cache_slot(layout.clean_logits());
         let stats = self.read_out(&act, out.len(), rows.per_copy(), &reads, cache, clean)?;
         let per_candidate = (reads.what.len() * READOUT_WIDTH).max(1);
-        for (loss, stats) in out.iter_mut().zip(self.slice(stats).chunks_exact(per_candidate)) {
+        for (loss, stats) in out.iter_mut().zip(self.slice(stats)?.chunks_exact(per_candidate)) {
             *loss = sum_up(problem, &reads.what, stats, true)?;
         }
         Ok(())
@@ -263,13 +277,16 @@ impl<D: Device> Transformer<'_, D> {
             self.layer(layer, &act, rows, &mut [], 0, false)?;
         }
         let mut reads = Reads::default();
-        reads.push(prompt, problem.target(), tokens);
+        reads.push(prompt, problem.target(), tokens)?;
         let stats = self.read_out(&act, 1, tokens, &reads, cache, clean)?;
         Ok((reads, stats))
     }
 
     /// The same losses as [`ForwardBackend::losses`], each candidate by whole forward passes, one at a time: the
     /// comparison that shows the prefix cache to be exact and what it saves. Of `cache`, only the clean logits are read.
+    ///
+    /// # Errors
+    /// Those of [`ForwardBackend::losses`].
     pub fn losses_uncached(
         &mut self,
         problem: &Problem<'_>,
@@ -277,9 +294,11 @@ impl<D: Device> Transformer<'_, D> {
         deltas: &[f32],
         out: &mut [Loss],
     ) -> Result<(), ForwardError<D::Error>> {
-        let spec = self.model.config.spec;
-        let clean = cache_slot(CacheLayout::new(spec, *problem).clean_logits());
-        for (delta, loss) in deltas.chunks_exact(spec.d_model).zip(out) {
+        let (layout, width) = (self.accept(problem)?, self.model.config.spec.d_model);
+        check_len(cache.len(), layout.len())?;
+        check_len(deltas.len(), out.len() * width)?;
+        let clean = cache_slot(layout.clean_logits());
+        for (delta, loss) in deltas.chunks_exact(width).zip(out) {
             *loss = self.whole_loss(problem, Some(delta), cache, clean)?;
         }
         Ok(())
@@ -298,7 +317,7 @@ impl<D: Device> Transformer<'_, D> {
         let prompts = if with_kl { problem.prompts() } else { problem.rewrites() };
         for prompt in prompts {
             let (reads, slot) = self.whole_pass(problem, prompt, delta, cache, clean)?;
-            let filled = what.extend_from_slice(&reads.what).and(stats.extend_from_slice(self.slice(slot)));
+            let filled = what.extend_from_slice(&reads.what).and(stats.extend_from_slice(self.slice(slot)?));
             filled.map_err(|_| ForwardError::OutOfRange)?;
         }
         sum_up(problem, &what, &stats, with_kl)
@@ -311,6 +330,11 @@ fn cache_slot(range: core::ops::Range<usize>) -> Slot {
 
 fn check_len<E>(given: usize, need: usize) -> Result<(), ForwardError<E>> {
     if given < need { Err(ForwardError::BufferTooSmall { need, given }) } else { Ok(()) }
+}
+
+/// The numbers of a buffer from `start` on.
+fn rows_from<E>(rows: &[f32], start: usize) -> Result<&[f32], ForwardError<E>> {
+    rows.get(start..).ok_or(ForwardError::OutOfRange)
 }
 
 /// Copies as much of `from` as fits `to`.
@@ -334,26 +358,22 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         keys: &mut [f32],
         value: &mut [f32],
     ) -> Result<(), Self::Error> {
-        let spec = self.model.config.spec;
-        let layout = CacheLayout::new(spec, *problem);
+        let (layout, spec) = (self.accept(problem)?, self.model.config.spec);
         check_len(cache.len(), layout.len())?;
         check_len(keys.len(), problem.prompts().len() * spec.d_ff)?;
         check_len(value.len(), spec.d_model)?;
-        let mut keys = keys.chunks_exact_mut(spec.d_ff);
-        for (index, prompt) in problem.prompts().iter().enumerate() {
+        for ((index, prompt), key) in problem.prompts().iter().enumerate().zip(keys.chunks_exact_mut(spec.d_ff)) {
             let act = self.run_sequence(prompt.tokens, problem.layer())?;
-            let start = prompt.subject_last * spec.d_ff;
-            copy_prefix(self.slice(act.gate).get(start..).unwrap_or(&[]), keys.next().unwrap_or(&mut []));
+            copy_prefix(rows_from(self.slice(act.gate)?, prompt.subject_last * spec.d_ff)?, key);
             if index == 0 {
-                let start = prompt.subject_last * spec.d_model;
-                copy_prefix(self.slice(act.h).get(start..).unwrap_or(&[]), value);
+                copy_prefix(rows_from(self.slice(act.h)?, prompt.subject_last * spec.d_model)?, value);
             }
             self.prefill_prompt(&layout, index, prompt, problem.layer(), cache)?;
         }
         let Some(essence) = problem.essence() else { return Ok(()) };
         // The clean logits come from the same rows and kernels as the edited ones, with δ = 0.
         let which = problem.rewrites().len()..problem.prompts().len();
-        let (segments, _) = Self::plan(&layout, problem, which.clone(), spec.kv_dim);
+        let (segments, _) = Self::plan(&layout, problem, which.clone(), spec.kv_dim)?;
         let rows = Rows { copies: 1, segments: &segments };
         let act = self.run_suffixes(problem, cache, &[], rows, which)?;
         let last = [essence.suffix_rows().saturating_sub(1) as u32];
@@ -370,21 +390,23 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         deltas: &[f32],
         out: &mut [Loss],
     ) -> Result<(), Self::Error> {
-        let spec = self.model.config.spec;
-        check_len(cache.len(), CacheLayout::new(spec, *problem).len())?;
-        check_len(deltas.len(), out.len() * spec.d_model)?;
+        let (layout, width) = (self.accept(problem)?, self.model.config.spec.d_model);
+        check_len(cache.len(), layout.len())?;
+        let need = out.len().saturating_mul(width);
+        let deltas = deltas.get(..need).ok_or(ForwardError::BufferTooSmall { need, given: deltas.len() })?;
         let (rows, fit) = (problem.suffix_rows(), self.fitting_rows());
         let at_once = fit / rows;
         if at_once == 0 {
             return Err(ForwardError::WorkTooSmall { rows, fit });
         }
-        for (deltas, out) in deltas.chunks(at_once * spec.d_model).zip(out.chunks_mut(at_once)) {
+        for (deltas, out) in deltas.chunks(at_once * width).zip(out.chunks_mut(at_once)) {
             self.losses_at_once(problem, cache, deltas, out)?;
         }
         Ok(())
     }
 
     fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Self::Error> {
+        self.accept(problem)?;
         self.whole_loss(problem, None, &mut [], cache_slot(0..0))
     }
 
@@ -394,17 +416,19 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         check_len(out.len(), spec.d_model)?;
         let act = self.activations(1)?;
         let weight = self.model.layers.get(layer).ok_or(ForwardError::OutOfRange)?.down;
-        let x = self.work.get_mut(act.gate.start..act.gate.start + act.gate.len).unwrap_or(&mut []);
-        copy_prefix(key, x);
+        copy_prefix(key, self.slice_mut(act.gate)?);
         let side = self.patches.of_layer(layer);
         let op = Op::Linear { x: act.gate, weight, bias: None, side: &side, activation: Activation::F32, out: act.h };
         let mut memory = crate::device::Memory { work: self.work, cache: &mut [] };
         self.device.run(&mut memory, &[op]).map_err(ForwardError::Device)?;
-        copy_prefix(self.slice(act.h), out);
+        copy_prefix(self.slice(act.h)?, out);
         Ok(())
     }
 
     fn apply(&mut self, patch: RankOne<'_>) -> Result<PatchId, Self::Error> {
+        if patch.layer >= self.model.config.spec.layers {
+            return Err(ForwardError::OutOfRange);
+        }
         self.patches.push(patch).ok_or(ForwardError::Patch)
     }
 

@@ -16,7 +16,8 @@ pub struct Sequence<'a> {
 impl<'a> Sequence<'a> {
     /// Elements of memory for a sequence of up to `capacity` tokens on this model.
     pub const fn memory_len(spec: &mobiedit_core::backend::ModelSpec, capacity: usize) -> usize {
-        2 * spec.layers * capacity * spec.kv_dim + spec.vocab
+        let kept = spec.layers.saturating_mul(capacity).saturating_mul(spec.kv_dim);
+        kept.saturating_mul(2).saturating_add(spec.vocab)
     }
 
     /// An empty sequence. [`Transformer::feed`] finds out whether `memory` is large enough.
@@ -43,6 +44,10 @@ impl<'a> Sequence<'a> {
 impl<D: Device> Transformer<'_, D> {
     /// Runs `tokens` behind those that `sequence` holds, as many at a time as the work memory has rows, and returns the
     /// logits, `(vocab)`, of what comes after the last one.
+    ///
+    /// # Errors
+    /// No tokens or more than there is room for, tokens outside the vocabulary, memory that is too small, logits that are not
+    /// finite, and the device's own. On an error the sequence is as long as it was.
     pub fn feed<'s>(
         &mut self,
         sequence: &'s mut Sequence<'_>,
@@ -69,7 +74,7 @@ impl<D: Device> Transformer<'_, D> {
             }
         }
         let start = need - spec.vocab;
-        let logits = sequence.memory.get(start..need).unwrap_or(&[]);
+        let logits = sequence.memory.get(start..need).ok_or(ForwardError::OutOfRange)?;
         if logits.iter().all(|l| l.is_finite()) { Ok(logits) } else { Err(ForwardError::NotFinite) }
     }
 
@@ -81,7 +86,7 @@ impl<D: Device> Transformer<'_, D> {
         let segments = [Segment { row: 0, rows: tokens.len(), cached: sequence.len, keys: 0, values, stride }];
         let rows = Rows { copies: 1, segments: &segments };
         self.embed(&act, tokens)?;
-        self.rope_table(&act, rows);
+        self.rope_table(&act, rows)?;
         for layer in 0..c.spec.layers {
             self.layer(layer, &act, rows, sequence.memory, layer, false)?;
             let start = layer * stride + sequence.len * c.spec.kv_dim;
@@ -102,6 +107,9 @@ impl<D: Device> Transformer<'_, D> {
 
     /// Greedy generation: feeds `prompt`, then writes the likeliest tokens to `out` until one is in `stop` (which is not
     /// written) or `out` or the context is full. Returns how many were written.
+    ///
+    /// # Errors
+    /// Those of [`feed`](Self::feed).
     pub fn generate(
         &mut self,
         sequence: &mut Sequence<'_>,

@@ -8,12 +8,13 @@ use core::fmt;
 use mobiedit_core::backend::{BackendError, BackendErrorKind};
 
 use crate::device::{Device, Memory};
-use crate::model::{Model, ModelConfig};
+use crate::model::{MAX_HEAD_DIM, Model, ModelConfig};
 use crate::op::{Activation, Op, Pool, Rows, Slot};
 use crate::patches::Patches;
+use crate::weights::Format;
 
 /// Most pairs of elements in a head.
-pub(crate) const MAX_ROPE_PAIRS: usize = 128;
+const MAX_ROPE_PAIRS: usize = MAX_HEAD_DIM / 2;
 
 /// How linear layers treat their activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,10 @@ pub enum ForwardError<E> {
     Patch,
     /// The patch is not applied.
     UnknownPatch,
-    /// A token is outside the vocabulary, or a layer outside the model.
+    /// A token is outside the vocabulary, a layer outside the model, or a problem does not fit it.
     OutOfRange,
+    /// The model's hyper-parameters do not fit each other or its tensors; [`Model::open`] gives no such model.
+    Model,
     /// The context is full.
     ContextFull,
 }
@@ -78,6 +81,7 @@ impl<E: fmt::Display> fmt::Display for ForwardError<E> {
             Self::Patch => write!(f, "no room for another patch, or one of the wrong shape"),
             Self::UnknownPatch => write!(f, "this patch is not applied"),
             Self::OutOfRange => write!(f, "a token or layer outside the model"),
+            Self::Model => write!(f, "the model's hyper-parameters do not fit each other"),
             Self::ContextFull => write!(f, "the context is full"),
         }
     }
@@ -122,7 +126,9 @@ pub(crate) struct Activations {
 impl Activations {
     /// f32s of all buffers for one row.
     pub(crate) const fn per_row(c: &ModelConfig) -> usize {
-        2 * c.spec.d_model + 2 * c.heads * c.head_dim + 2 * c.spec.kv_dim + 2 * c.spec.d_ff + c.head_dim
+        let heads = c.heads.saturating_mul(c.head_dim);
+        let pair = c.spec.d_model.saturating_add(heads).saturating_add(c.spec.kv_dim).saturating_add(c.spec.d_ff);
+        pair.saturating_mul(2).saturating_add(c.head_dim)
     }
 
     pub(crate) fn new(c: &ModelConfig, rows: usize) -> Self {
@@ -150,7 +156,7 @@ impl Activations {
 impl<'a, D: Device> Transformer<'a, D> {
     /// Elements of work memory for `rows` rows at a time: at least the longest prompt, and one candidate's suffix rows.
     pub const fn work_len(config: &ModelConfig, rows: usize) -> usize {
-        Activations::per_row(config) * rows
+        Activations::per_row(config).saturating_mul(rows)
     }
 
     /// Puts a model on a device. `work` bounds the rows of a batch and never changes a result; `patches` bounds how many
@@ -172,11 +178,23 @@ impl<'a, D: Device> Transformer<'a, D> {
 
     /// Rows that fit the work memory and the device at once.
     pub(crate) fn fitting_rows(&self) -> usize {
-        let fit = self.work.len() / Activations::per_row(&self.model.config);
+        let fit = self.work.len().checked_div(Activations::per_row(&self.model.config)).unwrap_or(0);
         self.device.capabilities().max_rows.map_or(fit, |most| most.min(fit))
     }
 
+    /// The hyper-parameters that no operation checks: a [`Model`] can be put together by hand.
+    pub(crate) fn check_model(&self) -> Result<(), ForwardError<D::Error>> {
+        let c = &self.model.config;
+        let sizes = [c.spec.d_model, c.spec.d_ff, c.spec.kv_dim, c.spec.vocab, c.heads, c.kv_heads, c.head_dim];
+        let heads = c.head_dim.is_multiple_of(2) && c.head_dim <= MAX_HEAD_DIM && c.rope_dim == c.head_dim;
+        let factors = self.model.rope_factors.is_none_or(|f| f.format() == Format::F32 && f.cols() == c.head_dim / 2);
+        let head = self.model.head.rows() == c.spec.vocab;
+        if heads && factors && head && !sizes.contains(&0) { Ok(()) } else { Err(ForwardError::Model) }
+    }
+
+    /// The buffers for this many rows, if they fit.
     pub(crate) fn activations(&self, rows: usize) -> Result<Activations, ForwardError<D::Error>> {
+        self.check_model()?;
         let fit = self.fitting_rows();
         if rows > fit {
             return Err(ForwardError::WorkTooSmall { rows, fit });
@@ -259,11 +277,11 @@ impl<'a, D: Device> Transformer<'a, D> {
     }
 
     /// Writes RoPE's table for these rows: row i of a segment is at position `cached + i`.
-    pub(crate) fn rope_table(&mut self, act: &Activations, rows: Rows<'_>) {
+    pub(crate) fn rope_table(&mut self, act: &Activations, rows: Rows<'_>) -> Result<(), ForwardError<D::Error>> {
         let c = self.model.config;
         let half = c.head_dim / 2;
         let frequencies: heapless::Vec<f32, MAX_ROPE_PAIRS> = (0..half).map(|i| self.rope_frequency(i)).collect();
-        let Some(table) = self.work.get_mut(act.rope.start..act.rope.start + act.rope.len) else { return };
+        let table = self.slice_mut(act.rope)?;
         let positions = (0..rows.copies).flat_map(|_| rows.segments).flat_map(|s| s.cached..s.cached + s.rows);
         for (row, position) in table.chunks_exact_mut(c.head_dim).zip(positions) {
             let (cosines, sines) = row.split_at_mut(half);
@@ -272,6 +290,7 @@ impl<'a, D: Device> Transformer<'a, D> {
                 (*sine, *cosine) = libm::sincosf(angle);
             }
         }
+        Ok(())
     }
 
     /// Angle per position of pair i: θ^(−2i/d), with linear scaling and Llama 3's factors.
@@ -290,7 +309,13 @@ impl<'a, D: Device> Transformer<'a, D> {
         self.device.run(&mut memory, ops).map_err(ForwardError::Device)
     }
 
-    pub(crate) fn slice(&self, slot: Slot) -> &[f32] {
-        self.work.get(slot.start..slot.start + slot.len).unwrap_or(&[])
+    /// What lies in a slot of the work memory.
+    pub(crate) fn slice(&self, slot: Slot) -> Result<&[f32], ForwardError<D::Error>> {
+        self.work.get(slot.start..slot.start + slot.len).ok_or(ForwardError::OutOfRange)
+    }
+
+    /// The same, to be written.
+    pub(crate) fn slice_mut(&mut self, slot: Slot) -> Result<&mut [f32], ForwardError<D::Error>> {
+        self.work.get_mut(slot.start..slot.start + slot.len).ok_or(ForwardError::OutOfRange)
     }
 }

@@ -97,6 +97,22 @@ impl<'a> Matrix<'a> {
     /// The bytes of one row; empty for a row outside the matrix.
     pub fn row(&self, row: usize) -> &'a [u8] {
         let len = self.format.row_bytes(self.cols).unwrap_or(0);
-        row.checked_mul(len).and_then(|start| self.bytes.get(start..start + len)).unwrap_or(&[])
+        let end = |start: usize| start.checked_add(len);
+        row.checked_mul(len).and_then(|start| self.bytes.get(start..end(start)?)).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_outside_the_matrix_is_empty() {
+        let bytes: [u8; 8] = [1, 0, 2, 0, 3, 0, 4, 0];
+        let matrix = Matrix::new(Format::F16, 2, 2, &bytes).unwrap();
+        assert_eq!((matrix.row(0), matrix.row(1)), (&bytes[..4], &bytes[4..]));
+        for outside in [2, 3, usize::MAX / 4, usize::MAX] {
+            assert_eq!(matrix.row(outside), [0; 0], "row {outside}");
+        }
     }
 }

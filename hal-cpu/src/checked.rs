@@ -114,7 +114,8 @@ impl<'s> AttentionInputs<'s> {
         let rows = area(&[self.rows.copies, next])?;
         let (q, kv) = (area(&[rows, self.heads, self.head_dim])?, area(&[rows, self.kv_heads, self.head_dim])?);
         require(self.q.len() == q && self.k.len() == kv && self.v.len() == kv, Reason::Shape)?;
-        require(self.head_dim > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), Reason::Shape)
+        require(self.head_dim > 0 && self.heads > 0, Reason::Shape)?;
+        divided(self.heads, self.kv_heads).map(|_| ())
     }
 }
 
@@ -132,7 +133,7 @@ impl<'s> Checked<'s> {
             Op::Rope { x, table, head_dim, pairs } => {
                 let [x, table] = slots(work, cache, [x, table])?;
                 let whole = head_dim > 0 && head_dim.is_multiple_of(2) && table.len().is_multiple_of(head_dim);
-                require(whole && x.len().is_multiple_of(table.len().max(1)), Reason::Shape)?;
+                require(whole && (x.is_empty() || divided(x.len(), table.len()).is_ok()), Reason::Shape)?;
                 Ok(Self::Moving(Moving::Rope { x, table, head_dim, pairs }))
             }
             Op::Attention { q, k, v, rows, cache_layer, heads, kv_heads, head_dim, out } => {
@@ -158,14 +159,14 @@ impl<'s> Checked<'s> {
             Op::Inject { x, per_copy, copies, rows, delta } => {
                 let [x] = slots(work, cache, [x])?;
                 let width = divided(delta.len(), copies)?;
-                require(x.len() == area(&[copies, per_copy, width])? && per_copy > 0, Reason::Shape)?;
+                require(x.len() == area(&[copies, per_copy, width])? && !x.is_empty(), Reason::Shape)?;
                 require(rows.iter().all(|&r| (r as usize) < per_copy), Reason::Index)?;
                 Ok(Self::Moving(Moving::Inject { x, per_copy, rows, width, delta }))
             }
             Op::Gather { x, per_copy, rows, copies, out } => {
                 let [x, out] = slots(work, cache, [x, out])?;
                 let width = divided(x.len(), area(&[copies, per_copy])?)?;
-                require(out.len() == area(&[copies, rows.len(), width])?, Reason::Shape)?;
+                require(out.len() == area(&[copies, rows.len(), width])? && width > 0, Reason::Shape)?;
                 require(rows.iter().all(|&r| (r as usize) < per_copy), Reason::Index)?;
                 Ok(Self::Moving(Moving::Gather { x, per_copy, rows, width, out }))
             }

@@ -49,8 +49,8 @@ impl ScratchLens {
         if widest < config.spec.d_ff {
             widest = config.spec.d_ff;
         }
-        if widest < config.heads * config.head_dim {
-            widest = config.heads * config.head_dim;
+        if widest < config.heads.saturating_mul(config.head_dim) {
+            widest = config.heads.saturating_mul(config.head_dim);
         }
         Self::with(widest, config.spec.max_tokens, tile_rows)
     }
@@ -58,12 +58,12 @@ impl ScratchLens {
     /// The same from the widest input of a linear layer and the most positions that a row sees.
     pub const fn with(widest: usize, positions: usize, tile_rows: usize) -> Self {
         Self {
-            activations: tile_rows * widest,
+            activations: tile_rows.saturating_mul(widest),
             scales: tile_rows,
             levels: widest,
             weights: widest,
             scores: positions,
-            logits: tile_rows * CHUNK,
+            logits: tile_rows.saturating_mul(CHUNK),
             statistics: tile_rows,
         }
     }
