@@ -1,7 +1,7 @@
 //! `mobiedit-hal-cpu`: the operations of `mobiedit-backends` on a CPU.
 //!
 //! Layers, top down:
-//! - the devices: [`Cpu`], scalar and in lent memory, for every target; [`FastCpu`], SIMD and threads (feature `std`);
+//! - the devices: [`Cpu`], scalar and in lent memory, for every target; `FastCpu`, SIMD and threads (feature `std`);
 //! - `checked`, where an operation's slots become slices and its shapes are found to fit;
 //! - `dispatch`, where an instruction set is chosen, and `kernels`, what each has of its own;
 //! - `scalar`, the arithmetic: every level has its bits.

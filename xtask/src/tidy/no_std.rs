@@ -9,7 +9,7 @@ use super::Violation;
 use super::cfg::gated;
 use super::source::{Source, words};
 
-const PANICS: [&str; 4] = ["panic", "todo", "unimplemented", "unreachable"];
+const PANICS: [&str; 7] = ["panic", "todo", "unimplemented", "unreachable", "assert", "assert_eq", "assert_ne"];
 const UNWRAPS: [&str; 4] = ["unwrap", "expect", "unwrap_err", "expect_err"];
 
 /// Checks one crate: the sources in its folder, with the features of its manifest.
@@ -147,6 +147,9 @@ mod tests {
             ("fn f() { todo!() }", false),
             ("fn f() { unimplemented!() }", false),
             ("fn f() { unreachable!() }", false),
+            ("fn f() { assert!(a) }", false),
+            ("fn f() { assert_eq!(a, b) }", false),
+            ("fn f() { debug_assert!(a) }", true),
             ("fn f() { a(\"std::fmt\") }", true),
             ("/// `a.unwrap()` and std::fmt\nfn f() {}", true),
             ("#[cfg(test)]\nmod tests { extern crate std; fn f() { a.unwrap() } }", true),

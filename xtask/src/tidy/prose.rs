@@ -45,6 +45,7 @@ pub(super) fn check(texts: &[(String, String)], sources: &[Source]) -> Vec<Viola
         violations.extend(leftovers(path, text));
     }
     violations.extend(sources.iter().flat_map(ignored_tests));
+    violations.extend(sources.iter().flat_map(allowed_dead_code));
     let unknown = LONG_FILES.iter().filter(|(path, _)| !texts.iter().any(|(known, _)| known == path));
     violations.extend(unknown.map(|(path, _)| Violation::new(path, 1, "listed as a long file, but not tracked")));
     violations
@@ -127,9 +128,27 @@ fn ignored_tests(source: &Source) -> Vec<Violation> {
     violations
 }
 
+/// Code that nobody calls, and that the compiler was told not to mention.
+fn allowed_dead_code(source: &Source) -> Vec<Violation> {
+    let hidden = words(&source.code, "dead_code");
+    hidden.map(|at| Violation::new(&source.path, source.line(at), "dead code is deleted, not allowed")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dead_code_is_not_hidden() {
+        for (text, clean) in [
+            ("#[allow(dead_code)]\nfn f() {}", false),
+            ("#![expect(dead_code, reason = \"later\")]", false),
+            ("// dead_code\nfn f() {}", true),
+            ("fn f() { g(\"dead_code\") }", true),
+        ] {
+            assert_eq!(allowed_dead_code(&Source::new("a.rs", text)).is_empty(), clean, "{text}");
+        }
+    }
 
     #[test]
     fn files_say_what_they_are() {

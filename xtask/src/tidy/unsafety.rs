@@ -18,11 +18,17 @@ const HOMES: [&str; 8] = [
     "src/host/map.rs",
 ];
 
+/// Crate roots that forbid `unsafe` for good: a mere `deny` can be allowed again further down.
+const FORBIDDEN: [&str; 2] = ["core/src/lib.rs", "backends/src/lib.rs"];
+
 /// `unsafe` outside its homes or without its comment.
 pub(super) fn check(sources: &[Source]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let allocator = sources.iter().find(|source| is_counting_allocator(source)).map(|source| &source.path);
     for source in sources {
+        if FORBIDDEN.contains(&source.path.as_str()) && !source.code.contains("#![forbid(unsafe_code)]") {
+            violations.push(Violation::new(&source.path, 1, "the crate root lacks `#![forbid(unsafe_code)]`"));
+        }
         let home =
             HOMES.iter().any(|home| source.path == *home || home.ends_with('/') && source.path.starts_with(home));
         for at in words(&source.code, "unsafe") {
@@ -158,6 +164,18 @@ mod tests {
             ("tests/edit.rs", false),
         ] {
             assert_eq!(messages(path, text).is_empty(), clean, "{path}");
+        }
+    }
+
+    #[test]
+    fn core_and_backends_forbid_it() {
+        for (path, text, clean) in [
+            ("core/src/lib.rs", "#![forbid(unsafe_code)]", true),
+            ("core/src/lib.rs", "#![deny(unsafe_code)]", false),
+            ("backends/src/lib.rs", "// #![forbid(unsafe_code)]", false),
+            ("hal-cpu/src/lib.rs", "#![deny(unsafe_code)]", true),
+        ] {
+            assert_eq!(messages(path, text).is_empty(), clean, "{path}: {text}");
         }
     }
 
