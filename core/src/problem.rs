@@ -71,6 +71,9 @@ pub enum ProblemError {
     Subject(usize),
     /// The prompt with this index names a token outside the vocabulary.
     Token(usize),
+    /// The rewrite prompt with this index does not end in the target without its last token: what its last rows predict
+    /// would not be the target.
+    Target(usize),
     /// The essence prompt is not the last, or there are two.
     EssenceOrder,
 }
@@ -87,6 +90,7 @@ impl fmt::Display for ProblemError {
             Self::PromptTooLong(i) => write!(f, "prompt {i} is longer than the model's context"),
             Self::Subject(i) => write!(f, "prompt {i} has its subject in the wrong place"),
             Self::Token(i) => write!(f, "prompt {i} has a token outside the vocabulary"),
+            Self::Target(i) => write!(f, "prompt {i} does not end in the target without its last token"),
             Self::EssenceOrder => write!(f, "the essence prompt must be the last one, and the only one"),
         }
     }
@@ -129,6 +133,10 @@ impl<'a> Problem<'a> {
             }
             if prompt.tokens.iter().chain(target).any(|&t| t as usize >= spec.vocab) {
                 return Err(ProblemError::Token(index));
+            }
+            let fed = target.split_last().map_or(target, |(_, fed)| fed);
+            if prompt.role == Role::Rewrite && !prompt.tokens.ends_with(fed) {
+                return Err(ProblemError::Target(index));
             }
         }
         Ok(Self { prompts, target, layer })
@@ -186,7 +194,10 @@ mod tests {
     #[test]
     fn what_cannot_be_posed_is_refused_by_name() {
         use ProblemError::*;
-        check(1, &[GOOD, ESSENCE], &[7, 8], Ok(()));
+        check(1, &[GOOD, ESSENCE], &[4, 8], Ok(()));
+        check(1, &[GOOD, ESSENCE], &[3, 4, 8], Ok(()));
+        check(0, &[GOOD], &[7, 8], Err(Target(0)));
+        check(0, &[GOOD, Prompt { tokens: &[1, 2, 4, 3], ..GOOD }], &[3, 4, 8], Err(Target(1)));
         check(2, &[GOOD], &[7], Err(Layer { layer: 2, layers: 3 }));
         check(usize::MAX, &[GOOD], &[7], Err(Layer { layer: usize::MAX, layers: 3 }));
         check(0, &[GOOD], &[], Err(TargetEmpty));
@@ -207,7 +218,7 @@ mod tests {
     #[test]
     fn rows_are_counted_from_the_subject_on() {
         let prompts = [GOOD, ESSENCE];
-        let problem = Problem::new(&SPEC, 1, &prompts, &[7, 8]).unwrap();
+        let problem = Problem::new(&SPEC, 1, &prompts, &[4, 8]).unwrap();
         assert_eq!((problem.rewrites().len(), problem.suffix_rows(), problem.total_rows()), (1, 3 + 2, 4 + 2));
         assert_eq!(problem.essence().map(|p| p.tokens.len()), Some(2));
     }

@@ -47,7 +47,10 @@ pub(super) fn check_forward<B: ForwardBackend>(
         let first = random.below(vocab);
         (0..len).map(|i| (first + i) % vocab).collect::<Vec<u32>>()
     };
-    let (texts, target) = ([text(7), text(5), text(4)], text(2));
+    // Both rewrite prompts end in the target's first token.
+    let long = text(7);
+    let target = [long[6], text(1)[0]];
+    let texts = [long.clone(), long[2..].to_vec(), text(4)];
     let prompt = |index: usize, subject_last, role| Prompt { tokens: &texts[index], subject_last, role };
     let prompts = [prompt(0, 3, Role::Rewrite), prompt(1, 0, Role::Rewrite), prompt(2, 2, Role::Essence)];
     let mut results = Vec::new();

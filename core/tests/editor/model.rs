@@ -226,10 +226,11 @@ impl Edit {
     pub(crate) fn new(number: u32) -> Self {
         let subject = number % 40;
         let prefixes: [&[u32]; 4] = [&[], &[3], &[4, 9, 12], &[1, 30]];
-        let suffix = [20, 21, 22];
+        let target = [(7 * number + 3) % 40, (11 * number + 19) % 40];
+        let suffix = [20, 21, target[0]];
         let rewrites = prefixes.iter().map(|prefix| [prefix, &[subject][..], &suffix].concat());
         let tokens = rewrites.chain([vec![subject, 5]]).collect();
-        Self { tokens, target: [(7 * number + 3) % 40, (11 * number + 19) % 40] }
+        Self { tokens, target }
     }
 
     /// Calls `run` with the problem.
