@@ -41,7 +41,7 @@ pub enum EditsError {
     #[error("another mobiedit is writing to the edits folder {path}: wait until it is done", path = .0.display())]
     Locked(PathBuf),
     /// No edit has this id.
-    #[error("there is no edit {0:?} in the edits folder")]
+    #[error("there is no edit {0:?} in the edits folder: `mobiedit list` names those it has")]
     Unknown(String),
     /// The edit was taken back before.
     #[error("edit {0:?} is already undone")]
@@ -137,9 +137,6 @@ impl Edits {
 
     fn replay(folder: &Path, path: &Path, bytes: &[u8]) -> Result<Self, EditsError> {
         let mut edits = Self { folder: folder.to_owned(), edits: Vec::new(), whole: 0, torn: 0 };
-        if bytes.is_empty() {
-            return Ok(edits);
-        }
         let refuse = |error| EditsError::Journal { path: path.to_owned(), error };
         let replay = journal::replay(bytes).map_err(refuse)?;
         for (index, payload) in replay.records.iter().enumerate() {
@@ -166,6 +163,19 @@ impl Edits {
             Record::Undo { edit_id } => self.edits.iter_mut().find(|e| e.info.edit_id == edit_id)?.active = false,
         }
         Some(())
+    }
+
+    /// The file that holds the edits.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join(JOURNAL)
+    }
+
+    /// Ids of the active edits of the same subject that were made after `edit_id`, and so on top of it.
+    pub fn on_top_of(&self, edit_id: &str) -> Vec<&str> {
+        let mut later = self.edits.iter().skip_while(|e| e.info.edit_id != edit_id);
+        let Some(edit) = later.next() else { return Vec::new() };
+        let above = later.filter(|e| e.active && e.info.subject == edit.info.subject);
+        above.map(|e| e.info.edit_id.as_str()).collect()
     }
 
     /// The folder.
@@ -239,7 +249,7 @@ impl EditsWriter {
     /// Commits an edit; its `edit_id` should be [`EditsWriter::next_id`].
     ///
     /// # Errors
-    /// A full disk and the like; the journal then ends in a torn tail at worst.
+    /// A full disk and the like; the edit is then not committed.
     pub fn commit(&mut self, info: EditInfo, patch: RankOne<'_>) -> Result<(), EditsError> {
         let record = Record::Edit { info, d_ff: patch.u.len(), d_model: patch.lambda.len() };
         let numbers = patch.u.iter().chain(patch.lambda).flat_map(|x| x.to_le_bytes());
@@ -277,7 +287,11 @@ impl EditsWriter {
         payload.extend(numbers);
         let mut bytes = if self.edits.whole == 0 { journal::header() } else { Vec::new() };
         bytes.extend(journal::record(&payload));
-        self.write(&bytes).map_err(failed)?;
+        if let Err(error) = self.write(&bytes) {
+            // What came so far is a torn tail, or whole and not known to last: it is no record. The first error is told.
+            let _ = self.file.set_len(self.edits.whole);
+            return Err(failed(error));
+        }
         self.edits.whole += bytes.len() as u64;
         self.edits.torn = 0;
         // What was written is what a later reader will take.
@@ -364,6 +378,18 @@ mod tests {
         let edit = edits.get("e2").unwrap();
         assert_eq!(edit.info, info("e2".into(), "Zoë 東京"));
         assert_eq!(edit.patch(), RankOne { layer: 2, u: &[1.5, -0.25, 1e-30], lambda: &[f32::MIN_POSITIVE, 3.0] });
+    }
+
+    #[test]
+    fn later_edits_of_a_subject_are_on_top_of_its_earlier_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = EditsWriter::open(folder.path()).unwrap();
+        for subject in ["France", "Spain", "France", "France"] {
+            commit(&mut writer, subject);
+        }
+        writer.undo("e4").unwrap();
+        let above = |id| writer.edits().on_top_of(id);
+        assert_eq!([above("e1"), above("e2"), above("e3"), above("e9")], [vec!["e3"], vec![], vec![], vec![]]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum JournalError {
     #[error("it was written by a newer version of mobiedit (format {0}, this program reads up to {VERSION})")]
     Newer(u32),
     /// A record that was written whole has changed since. Counted from 1.
-    #[error("record {0} is damaged")]
+    #[error("record {0} is damaged: put a copy of it in its place, or begin another folder with --edits")]
     Damaged(usize),
 }
 
@@ -33,7 +33,8 @@ pub enum JournalError {
 pub struct Replay<'a> {
     /// Payloads, oldest first.
     pub records: Vec<&'a [u8]>,
-    /// Bytes of the header and of all whole records; what follows is the tail of a write that was cut off.
+    /// Bytes of the header and of all whole records, 0 without a whole header; what follows is the tail of a write that was
+    /// cut off.
     pub whole: usize,
 }
 
@@ -58,6 +59,10 @@ pub fn record(payload: &[u8]) -> Vec<u8> {
 /// # Errors
 /// Whatever is neither whole records nor a torn tail.
 pub fn replay(bytes: &[u8]) -> Result<Replay<'_>, JournalError> {
+    // The first write was cut off inside the header, or never arrived.
+    if header().starts_with(bytes) && bytes.len() < HEADER_LEN || bytes.iter().all(|b| *b == 0) {
+        return Ok(Replay { records: Vec::new(), whole: 0 });
+    }
     let version = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk()).map(|v| u32::from_le_bytes(*v));
     match version {
         Some(version) if version > VERSION => return Err(JournalError::Newer(version)),
@@ -138,6 +143,16 @@ mod tests {
             assert_eq!(replayed.records, PAYLOADS, "cut at byte {cut}");
             assert_eq!(replayed.whole, committed);
         }
+    }
+
+    #[test]
+    fn the_first_write_cut_off_at_any_byte_leaves_an_empty_journal() {
+        let first = [header(), record(b"first")].concat();
+        for cut in 0..first.len() {
+            let whole = if cut < HEADER_LEN { 0 } else { HEADER_LEN };
+            assert_eq!(replay(&first[..cut]), Ok(Replay { records: Vec::new(), whole }), "cut at byte {cut}");
+        }
+        assert_eq!(replay(&[0; 100]), Ok(Replay { records: Vec::new(), whole: 0 }));
     }
 
     #[test]
