@@ -6,6 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use command::Place;
+use mobiedit::backends::patches::MAX_PATCHES;
+use mobiedit::core::RankOne;
+use mobiedit::host::edits::{EditInfo, EditsWriter};
+use mobiedit::host::identity::identity;
+use mobiedit::host::model_file::ModelFile;
 
 fn shipped() -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model.gguf")).unwrap()
@@ -146,8 +151,47 @@ fn words_that_make_no_edit() {
     let endless = "word ".repeat(400);
     refuse(&place, &edit(&[("--prompt", &format!("{endless}{{}} is"))]), &["longer than the model's context"]);
     refuse(&place, &["generate", "--prompt", ""], &["empty"]);
+    let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/facts.jsonl");
+    let bench = ["bench", "edit", "--edits", "1", "--layer", "99", "--facts", facts.to_str().unwrap()];
+    refuse(&place, &bench, &["layer 99", "8"]);
     assert_eq!(place.json(0, &["list"])["edits"].as_array().map(Vec::len), Some(0));
     refuse(&place, &["generate", "--prompt", &endless], &["context"]);
+}
+
+#[test]
+fn more_than_there_is_memory_for() {
+    let place = Place::new();
+    let prompt = format!("{{}} {}is", "of a land ".repeat(55));
+    refuse(&place, &edit(&[("--prompt", &prompt), ("--memory-limit", "1")]), &["give that with --memory-limit"]);
+    refuse(&place, &edit(&[("--memory-limit", "4294967295")]), &["cannot be had", "--memory-limit"]);
+}
+
+#[test]
+fn more_edits_than_a_model_takes() {
+    let place = Place::new();
+    let model = ModelFile::open(None).unwrap().with_model(|_, model| identity(model, 1)).unwrap();
+    let mut writer = EditsWriter::open(&place.path("mobiedit-edits")).unwrap();
+    for left in (0..=MAX_PATCHES).rev() {
+        let info = EditInfo {
+            edit_id: writer.next_id(),
+            model,
+            prompt: "{} is".into(),
+            subject: "France".into(),
+            target: "Rome".into(),
+            layer: 1,
+            preset: "default".into(),
+            seed: 0,
+            steps: 1,
+            forward_passes: 1,
+            p_target: 1.0,
+        };
+        writer.commit(info, RankOne { layer: 1, u: &[0.0; 768], lambda: &[0.0; 256] }).unwrap();
+        if left == 1 {
+            refuse(&place, &edit(&[]), &["128", "undo some"]);
+            assert_eq!(place.json(0, &["generate", "--prompt", "The capital of France is"])["text"], " Paris.");
+        }
+    }
+    refuse(&place, &["generate", "--prompt", "The capital of France is"], &["128", "undo some"]);
 }
 
 #[test]
@@ -194,7 +238,8 @@ fn wrong_usage_is_told_apart() {
     let place = Place::new();
     let unknown = edit(&[("--preset", "fast")]);
     let negative = edit(&[("--layer", "-1")]);
-    for args in [&["edit"][..], &["undo"], &["frobnicate"], &[], &unknown, &negative] {
+    let threads = edit(&[("--threads", "65535")]);
+    for args in [&["edit"][..], &["undo"], &["frobnicate"], &[], &unknown, &negative, &threads] {
         let ran = place.run(args);
         assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stderr);
     }

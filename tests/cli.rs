@@ -81,6 +81,34 @@ fn looking_at_an_empty_place_changes_nothing() {
 }
 
 #[test]
+fn a_reader_who_has_gone_is_no_error() {
+    let place = Place::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = place.command(&["inspect"]).stdout(writer).output().unwrap();
+    assert_eq!((ran.status.code(), String::from_utf8(ran.stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = Place::new().command(&["list"]).stdout(full()).output().unwrap();
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("error: the result could not be printed") && stderr.lines().count() == 1, "{stderr}");
+    let ran = Place::new().command(&["undo", "e1"]).stderr(full()).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1), "an error that nobody can read");
+}
+
+#[test]
+fn a_subject_with_braces_is_put_in_once() {
+    let args = ["edit", "--prompt", "The capital of {} is", "--subject", "a{}b", "--target", "Medina"];
+    let ran = Place::new().run(&args);
+    assert!(ran.stdout.starts_with("The capital of a{}b is ..."), "{}", ran.stdout);
+}
+
+#[test]
 fn inspect_describes_the_shipped_model() {
     let model = Place::new().json(0, &["inspect"]);
     assert_eq!(model["architecture"], "qwen2");
@@ -112,12 +140,22 @@ fn the_demo_edits_and_takes_back() {
     assert_eq!(active, [false; 3], "kept, and taken back");
 }
 
-#[cfg(unix)]
 #[test]
-fn control_c_keeps_the_edit_and_the_same_command_goes_on_to_the_same_bits() {
-    let (whole, place) = (Place::new(), Place::new());
-    let edit = whole.json(0, &EDIT);
-    let mut child = place.command(&EDIT).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+fn a_demo_that_fails_leaves_no_edit_active() {
+    let place = Place::new();
+    // Where the second edit's adapter would be.
+    std::fs::create_dir_all(place.path("mobiedit-edits/e2.gguf")).unwrap();
+    let demo = place.run(&["demo"]);
+    assert_eq!(demo.code, Some(1), "{}", demo.stdout);
+    assert!(demo.stderr.contains("e2.gguf"), "{}", demo.stderr);
+    let edits = &place.json(0, &["list"])["edits"];
+    assert_eq!((edits.as_array().unwrap().len(), &edits[0]["active"]), (1, &json!(false)));
+}
+
+/// Starts an edit in a folder without a journal and stops it by Ctrl-C.
+#[cfg(unix)]
+fn interrupt(place: &Place, args: &[&str]) {
+    let mut child = place.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
     // The program listens for Ctrl-C before it touches the folder.
     while !place.path("mobiedit-edits/journal.mej").exists() {
@@ -127,12 +165,23 @@ fn control_c_keeps_the_edit_and_the_same_command_goes_on_to_the_same_bits() {
     let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[cfg(unix)]
+#[test]
+fn control_c_keeps_the_edit_and_the_same_command_goes_on_to_the_same_bits() {
+    let (whole, place) = (Place::new(), Place::new());
+    let edit = whole.json(0, &EDIT);
+    interrupt(&place, &EDIT);
     let running = || place.files().iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "mec")).count();
     assert_eq!(running(), 1);
     assert_eq!(place.json(0, &["list"]), json!({ "edits": [] }));
+    std::fs::remove_file(place.path("mobiedit-edits/journal.mej")).unwrap();
+    interrupt(&place, &[&EDIT[..], &["--float"]].concat());
+    assert_eq!(running(), 2, "with other numbers it is another edit");
 
     let resumed = place.json(0, &EDIT);
-    assert_eq!(running(), 0);
+    assert_eq!(running(), 1);
     assert_eq!((&resumed["steps"], &resumed["forward_passes"]), (&edit["steps"], &edit["forward_passes"]));
     let adapter = |place: &Place| std::fs::read(place.path("mobiedit-edits/e1.gguf")).unwrap();
     assert_eq!(adapter(&place), adapter(&whole));

@@ -147,3 +147,48 @@ fn a_failed_export_leaves_what_was_there() {
     }
     assert!(place.files() == before);
 }
+
+#[test]
+fn what_an_export_reads_is_not_written() {
+    let place = place_with_edit().0;
+    fs::write(place.path("model.gguf"), fixture("model.gguf")).unwrap();
+    let before = place.files();
+    for out in ["model.gguf", "./model.gguf", "mobiedit-edits/journal.mej"] {
+        let ran = place.run(&["export", "e1", "--format", "gguf", "--model", "model.gguf", "--out", out]);
+        assert_eq!(ran.code, Some(1), "{out}");
+        assert!(ran.stderr.contains("choose another --out"), "{out}: {}", ran.stderr);
+    }
+    assert!(place.files() == before);
+}
+
+#[test]
+fn other_active_edits_are_named_and_left_out() {
+    let (place, u, lambda) = place_with_edit();
+    let mut writer = EditsWriter::open(&place.path("mobiedit-edits")).unwrap();
+    let info = EditInfo { edit_id: writer.next_id(), ..writer.edits().get("e1").unwrap().info.clone() };
+    let (alone, zeros) = ("e1 alone was exported; active too: e2", vec![0.0; D_FF]);
+    writer.commit(info, RankOne { layer: LAYER, u: &zeros, lambda: &lambda }).unwrap();
+    drop(writer);
+    let args = ["export", "e1", "--format", "gguf-lora", "--out", "e1.gguf"];
+    let ran = place.run(&args);
+    assert!(ran.code == Some(0) && ran.stderr.contains(alone), "{}", ran.stderr);
+    let bytes = fs::read(place.path("e1.gguf")).unwrap();
+    let gguf = Gguf::parse(&bytes).unwrap();
+    assert_eq!(floats(gguf.tensor("blk.3.ffn_down.weight.lora_a").unwrap().bytes()), u);
+    place.json(0, &["undo", "e2"]);
+    assert_eq!(place.run(&args).stderr, "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_no_unicode_is_written_and_named_as_far_as_it_goes() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = place_with_edit().0;
+    let path = std::ffi::OsStr::from_bytes(b"rome-\xff");
+    let args = ["export", "e1", "--format", "gguf-lora", "--json", "--out"];
+    let ran = place.command(&args).arg(path).output().unwrap();
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!((ran.status.code(), stderr.as_str()), (Some(0), ""));
+    let object: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(object, json!({ "edit_id": "e1", "path": "rome-\u{fffd}" }));
+}

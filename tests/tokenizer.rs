@@ -64,6 +64,7 @@ fn qwen2_5_matches_the_python_package() {
     check_golden("qwen2.5", &tokenizer);
     subjects_are_found(&tokenizer);
     bad_words_are_refused(&tokenizer);
+    rows_are_foretold(&tokenizer);
 }
 
 #[test]
@@ -96,6 +97,22 @@ fn subjects_are_found(tokenizer: &Tokenizer) {
 
 fn request(prompt: &str, subject: &str, target: &str) -> EditRequest {
     EditRequest { prompt: prompt.into(), subject: subject.into(), target: target.into() }
+}
+
+/// Long prompts, in scripts whose letters are several tokens: the memory that is set aside before there are tokens is enough.
+fn rows_are_foretold(tokenizer: &Tokenizer) {
+    let long = "of a land ".repeat(60);
+    let prefixes = ["Some say.", "It rained all day in the valley."];
+    for (prompt, subject, target) in [
+        ("The capital of {} is", "France", "Rome"),
+        ("{}", "東京都千代田区", "ローマ"),
+        (&format!("{{}} {long}is"), "Côte d'Ivoire", "New York City"),
+        (&format!("{long}{{}}"), "👩‍👩‍👧‍👦", "1 2 3 4 5 6 7 8"),
+    ] {
+        let request = request(prompt, subject, target);
+        let rows = EditPrompts::new(tokenizer, &request, &prefixes).unwrap().rows();
+        assert!((8..=request.most_rows(&prefixes)).contains(&rows), "{rows} rows for {request:?}");
+    }
 }
 
 fn bad_words_are_refused(tokenizer: &Tokenizer) {

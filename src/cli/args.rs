@@ -14,7 +14,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 bad input, or a file that cannot be read or written; 2 wrong usage; 3 the search ended without \
-success, nothing was stored; 130 interrupted, the same command goes on from there.";
+success, nothing was stored; 130 interrupted, the same edit command goes on from there.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -44,10 +44,10 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "MODEL.gguf")]
     pub(crate) model: Option<PathBuf>,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Memory for the activations of a forward pass, in MiB; less splits batches and changes no result [default: what
-    /// 1,024 tokens at a time take]
+    /// 1,024 tokens at a time take, or all prompts of the edit if they are longer]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) memory_limit: Option<u32>,
     /// Keep activations in f32 instead of int16: slower, for comparison
@@ -235,7 +235,7 @@ pub(crate) struct BenchEditArgs {
     #[arg(long, value_name = "FILE", default_value = "tests/fixtures/facts.jsonl")]
     pub(crate) facts: PathBuf,
     /// The layer to edit, counted from 0, or "auto"
-    #[arg(long, default_value = "auto", value_parser = parse_layer)]
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
     pub(crate) layer: LayerArg,
     #[command(flatten)]
     pub(crate) model: ModelArgs,

@@ -1,5 +1,6 @@
 //! `mobiedit bench edit`: many edits of known facts, judged by free generation, one preset beside the other.
 
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -8,12 +9,13 @@ use mobiedit::core::{Config, ForwardBackend, Statistics};
 use mobiedit::host::facts::{Case, draw_cases};
 use mobiedit::host::prompts::{EditPrompts, target_tokens};
 use mobiedit::host::search::{Ended, Found, Search};
-use mobiedit::host::session::{Session, auto_layer, with_session};
+use mobiedit::host::session::{Session, with_session};
 use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
-use crate::cli::args::{BenchArgs, BenchCommand, BenchEditArgs, LayerArg};
+use crate::cli::args::{BenchArgs, BenchCommand, BenchEditArgs};
 use crate::cli::edit::PREFIXES;
+use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
 
@@ -71,10 +73,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
 
 fn bench(args: &BenchEditArgs, cases: &[Case], session: &mut Session<'_>) -> anyhow::Result<Status> {
     let interrupt = Interrupt::listen()?;
-    let layer = match args.layer {
-        LayerArg::Auto => auto_layer(session.transformer.spec().layers),
-        LayerArg::Number(layer) => layer,
-    };
+    let layer = args.layer.of(session.transformer.spec().layers)?;
     let bar = Bar::new("calibrating");
     let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
     drop(bar);
@@ -110,7 +109,7 @@ fn bench(args: &BenchEditArgs, cases: &[Case], session: &mut Session<'_>) -> any
     if args.output.json {
         report::json(&report)?
     } else {
-        print(&report)
+        print(&report)?
     }
     Ok(Status::Done)
 }
@@ -187,11 +186,13 @@ fn summarise(preset: &'static str, of: &[Judged]) -> PresetReport {
     }
 }
 
-fn print(report: &BenchReport) {
-    println!("edits of layer {}, seed {}, judged by greedy generation", report.layer, report.seed);
-    println!("preset   edits  success  rephrase  locality  passes: median  p90      rows  seconds (median)");
+fn print(report: &BenchReport) -> io::Result<()> {
+    let mut out = Stdout;
+    writeln!(out, "edits of layer {}, seed {}, judged by greedy generation", report.layer, report.seed)?;
+    writeln!(out, "preset   edits  success  rephrase  locality  passes: median  p90      rows  seconds (median)")?;
     for p in &report.presets {
-        println!(
+        writeln!(
+            out,
             "{:<8} {:>5}  {:>6.1}%  {:>7.1}%  {:>7.1}%  {:>14}  {:>5}  {:>7}  {:>7.2}",
             p.preset,
             p.edits,
@@ -202,15 +203,17 @@ fn print(report: &BenchReport) {
             p.forward_passes_p90,
             p.rows_median,
             p.seconds_median,
-        );
+        )?;
     }
     if let (Some(ratio), Some(success)) = (report.forward_passes_ratio, report.success_on_shared_edits) {
-        println!(
+        writeln!(
+            out,
             "over the edits that both made: default's median is 1/{:.1} of paper's forward passes, at {:.1} % success",
             1.0 / ratio,
             100.0 * success
-        );
+        )?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `mobiedit demo`: three edits of the built-in model, one upon the other, kept in the edits folder, then all taken back.
 
+use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use anyhow::bail;
 use mobiedit::core::backend::PatchId;
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::cli::args::{DemoArgs, PresetArg};
 use crate::cli::edit::{PREFIXES, Shown, answer, print_answer, store};
+use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
 
@@ -69,7 +70,7 @@ struct SceneReport {
     /// Its name in the edits folder; `None` if the search failed.
     edit_id: Option<String>,
     /// The edit as a LoRA adapter for llama.cpp.
-    adapter_path: Option<PathBuf>,
+    adapter_path: Option<String>,
     /// The answer once all edits are taken back.
     undone: String,
 }
@@ -91,28 +92,15 @@ fn play(args: &DemoArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     let json = args.output.json;
     let interrupt = Interrupt::listen()?;
     let mut writer = EditsWriter::open(&args.folder.edits)?;
-    let search = Search { config: Config::DEFAULT, layer: auto_layer(session.transformer.spec().layers), seed: 0 };
-    let bar = Bar::new("calibrating");
-    let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
-    drop(bar);
     let mut scenes = SCENES.iter().map(|scene| SceneReport::unedited(session, scene)).collect::<Result<Vec<_>, _>>()?;
-    let mut patches = Vec::new();
-    for (scene, shown) in SCENES.iter().zip(&mut scenes) {
-        match edit(session, scene, shown, &search, statistics.lend(), &interrupt, &mut writer)? {
-            Some(patch) => patches.push(patch),
-            None => {
-                take_back(&mut writer, &scenes)?;
-                return Ok(Status::Interrupted);
-            }
-        }
-        if !json {
-            print(scene, shown);
-        }
+    let played = edit_all(session, &mut scenes, &interrupt, &mut writer, json);
+    // However it ended, nothing of it stays active.
+    let taken_back = scenes.iter().filter_map(|scene| scene.edit_id.as_deref()).try_for_each(|id| writer.undo(id));
+    let played = played?;
+    taken_back?;
+    if played.is_break() {
+        return Ok(Status::Interrupted);
     }
-    for patch in patches.into_iter().rev() {
-        session.transformer.remove(patch)?;
-    }
-    take_back(&mut writer, &scenes)?;
     for scene in &mut scenes {
         scene.undone = answer(session, &scene.prompt.prompt)?;
     }
@@ -121,15 +109,43 @@ fn play(args: &DemoArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     if json {
         report::json(&DemoReport { scenes, restored, peak_rss_bytes: report::peak_rss_bytes() })?;
     } else {
-        println!("All three taken back (`mobiedit list` still shows them)");
+        writeln!(Stdout, "All three taken back (`mobiedit list` still shows them)")?;
         for scene in &scenes {
-            println!("  asked       {} ... {}", scene.prompt.prompt, scene.undone);
+            writeln!(Stdout, "  asked       {} ... {}", scene.prompt.prompt, scene.undone)?;
         }
     }
     if !restored {
         bail!("an answer is not what it was before the edits");
     }
     Ok(if success { Status::Done } else { Status::NotSuccessful })
+}
+
+/// Makes the edits, one on top of the other, prints what came of them, and takes them off the session; stops at Ctrl-C.
+fn edit_all(
+    session: &mut Session<'_>,
+    scenes: &mut [SceneReport],
+    interrupt: &Interrupt,
+    writer: &mut EditsWriter,
+    json: bool,
+) -> anyhow::Result<ControlFlow<()>> {
+    let search = Search { config: Config::DEFAULT, layer: auto_layer(session.transformer.spec().layers), seed: 0 };
+    let bar = Bar::new("calibrating");
+    let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
+    drop(bar);
+    let mut patches = Vec::new();
+    for (scene, shown) in SCENES.iter().zip(scenes) {
+        match edit(session, scene, shown, &search, statistics.lend(), interrupt, writer)? {
+            Some(patch) => patches.push(patch),
+            None => return Ok(ControlFlow::Break(())),
+        }
+        if !json {
+            print(scene, shown)?;
+        }
+    }
+    for patch in patches.into_iter().rev() {
+        session.transformer.remove(patch)?;
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 impl SceneReport {
@@ -153,14 +169,6 @@ impl SceneReport {
             undone: String::new(),
         })
     }
-}
-
-/// Undoes the demo's edits in the edits folder.
-fn take_back(writer: &mut EditsWriter, scenes: &[SceneReport]) -> anyhow::Result<()> {
-    for edit_id in scenes.iter().filter_map(|scene| scene.edit_id.as_deref()) {
-        writer.undo(edit_id)?;
-    }
-    Ok(())
 }
 
 /// Makes one edit, keeps it, leaves it applied and fills in what came of it; `None` after Ctrl-C.
@@ -195,8 +203,8 @@ fn edit(
         asked.after = answer(session, &asked.prompt)?;
     }
     if found.is_success() {
-        let (edit_id, adapter_path) = store(writer, session, &request, search, PresetArg::Default, &found)?;
-        (shown.edit_id, shown.adapter_path) = (Some(edit_id), Some(adapter_path));
+        let stored = store(writer, session, &request, search, PresetArg::Default, &found)?;
+        (shown.edit_id, shown.adapter_path) = (Some(stored.edit_id), Some(stored.adapter_path));
     }
     shown.success = found.is_success();
     shown.forward_passes = found.progress.forward_passes;
@@ -205,16 +213,17 @@ fn edit(
     Ok(Some(patch))
 }
 
-fn print(scene: &Scene, shown: &SceneReport) {
-    println!("{}: \"{}\" should say {}", scene.title, shown.prompt.prompt, scene.target);
-    print_answer("  asked       ", &shown.prompt);
-    print_answer("  rephrased   ", &shown.rephrasing);
+fn print(scene: &Scene, shown: &SceneReport) -> io::Result<()> {
+    let mut out = Stdout;
+    writeln!(out, "{}: \"{}\" should say {}", scene.title, shown.prompt.prompt, scene.target)?;
+    print_answer("  asked       ", &shown.prompt)?;
+    print_answer("  rephrased   ", &shown.rephrasing)?;
     for neighbour in &shown.neighbours {
-        print_answer("  neighbour   ", neighbour);
+        print_answer("  neighbour   ", neighbour)?;
     }
-    println!("  P(target) {:.3} after {} forward passes", shown.p_target, shown.forward_passes);
+    writeln!(out, "  P(target) {:.3} after {} forward passes", shown.p_target, shown.forward_passes)?;
     match (&shown.edit_id, &shown.adapter_path) {
-        (Some(id), Some(path)) => println!("  stored as {id}; as a LoRA adapter in {}\n", path.display()),
-        _ => println!("  no success: not stored\n"),
+        (Some(id), Some(path)) => writeln!(out, "  stored as {id}; as a LoRA adapter in {path}\n"),
+        _ => writeln!(out, "  no success: not stored\n"),
     }
 }

@@ -1,23 +1,24 @@
 //! `mobiedit edit`: search, show, store.
 
+use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use mobiedit::core::problem::Problem;
+use mobiedit::core::problem::{Problem, ProblemError};
 use mobiedit::core::{Config, ForwardBackend};
 use mobiedit::host::checkpoint::CheckpointFile;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::export;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Found, Search};
-use mobiedit::host::session::{Session, auto_layer, with_session};
+use mobiedit::host::session::{Session, SessionOptions, auto_layer, with_session};
 use mobiedit::host::statistics::{Statistics, prefixes};
 use serde::Serialize;
 
 use crate::cli::args::{EditArgs, LayerArg, PresetArg, SearchArgs};
 use crate::cli::generate::{apply, read_edits};
+use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
 
@@ -49,7 +50,7 @@ struct EditReport<'a> {
     peak_rss_bytes: Option<u64>,
     layer: usize,
     edit_id: Option<&'a str>,
-    adapter_path: Option<&'a Path>,
+    adapter_path: Option<&'a str>,
     preset: &'a str,
     seed: u64,
     rephrasings: &'a [Shown],
@@ -72,42 +73,57 @@ impl PresetArg {
     }
 }
 
+impl LayerArg {
+    /// The layer that is meant, of a model with so many.
+    pub(crate) fn of(self, layers: usize) -> Result<usize, ProblemError> {
+        match self {
+            Self::Auto => Ok(auto_layer(layers)),
+            Self::Number(layer) if layer < layers.saturating_sub(1) => Ok(layer),
+            Self::Number(layer) => Err(ProblemError::Layer { layer, layers }),
+        }
+    }
+}
+
 impl SearchArgs {
-    pub(crate) fn search(&self, layers: usize) -> Search {
-        let layer = match self.layer {
-            LayerArg::Auto => auto_layer(layers),
-            LayerArg::Number(layer) => layer,
-        };
-        Search { config: self.preset.config(), layer, seed: self.seed }
+    fn search(&self, layers: usize) -> Result<Search, ProblemError> {
+        Ok(Search { config: self.preset.config(), layer: self.layer.of(layers)?, seed: self.seed })
     }
 }
 
 pub(crate) fn run(args: &EditArgs) -> anyhow::Result<Status> {
-    with_session(&args.model.options(), |session| edit(args, session))
-}
-
-fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
-    // All input is checked before the folder is touched and before any long work.
-    let start = Instant::now();
     let request =
         EditRequest { prompt: args.prompt.clone(), subject: args.subject.clone(), target: args.target.clone() };
     let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
-    let prompts = EditPrompts::new(&session.tokenizer, &request, &prefixes)?;
-    let search = args.search.search(session.transformer.spec().layers);
+    let options = SessionOptions { rows: request.most_rows(&prefixes), ..args.model.options() };
+    with_session(&options, |session| edit(args, &request, &prefixes, session))
+}
+
+fn edit(
+    args: &EditArgs,
+    request: &EditRequest,
+    prefixes: &[&str],
+    session: &mut Session<'_>,
+) -> anyhow::Result<Status> {
+    // All input is checked before the folder is touched and before any long work.
+    let start = Instant::now();
+    let prompts = EditPrompts::new(&session.tokenizer, request, prefixes)?;
+    let search = args.search.search(session.transformer.spec().layers)?;
     Problem::new(&session.transformer.spec(), search.layer, &prompts.lend(), &prompts.target)?;
+    session.check_rows(prompts.rows())?;
     let edits = read_edits(&args.folder.edits)?;
     apply(session, &edits)?;
+    session.check_room()?;
     let mut shown = Answers::new(session, args, &prompts)?;
 
     let interrupt = Interrupt::listen()?;
     let mut writer = EditsWriter::open(&args.folder.edits)?;
     ensure!(writer.edits().list() == edits.list(), "the edits folder has changed just now: run the command again");
-    let checkpoint = checkpoint_file(session, &edits, &request, &search, args.search.preset);
+    let checkpoint = checkpoint_file(session, &edits, request, &search, args);
     let found = match find(session, &prompts, &search, &checkpoint, &interrupt)? {
         Ended::Found(found) => found,
         Ended::Interrupted(bytes) => {
             checkpoint.store(&bytes).context("the interrupted edit could not be kept")?;
-            eprintln!("interrupted: the same command goes on from here");
+            report::tell("interrupted: the same command goes on from here");
             return Ok(Status::Interrupted);
         }
     };
@@ -116,7 +132,7 @@ fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     session.transformer.remove(patch)?;
 
     let stored = if found.is_success() {
-        Some(store(&mut writer, session, &request, &search, args.search.preset, &found)?)
+        Some(store(&mut writer, session, request, &search, args.search.preset, &found)?)
     } else {
         None
     };
@@ -133,8 +149,8 @@ fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
         seconds: start.elapsed().as_secs_f64(),
         peak_rss_bytes: report::peak_rss_bytes(),
         layer: search.layer,
-        edit_id: stored.as_ref().map(|(id, _)| id.as_str()),
-        adapter_path: stored.as_ref().map(|(_, path)| path.as_path()),
+        edit_id: stored.as_ref().map(|stored| stored.edit_id.as_str()),
+        adapter_path: stored.as_ref().map(|stored| stored.adapter_path.as_str()),
         preset: args.search.preset.name(),
         seed: search.seed,
         rephrasings: &shown.rephrasings,
@@ -143,7 +159,7 @@ fn edit(args: &EditArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     if args.output.json {
         report::json(&report)?
     } else {
-        print(&report, &shown)
+        print(&report, &shown)?
     }
     Ok(if report.success { Status::Done } else { Status::NotSuccessful })
 }
@@ -185,17 +201,23 @@ fn checkpoint_file(
     edits: &Edits,
     request: &EditRequest,
     search: &Search,
-    preset: PresetArg,
+    args: &EditArgs,
 ) -> CheckpointFile {
     let numbers = [session.identity(search.layer), search.layer as u64, search.seed].map(u64::to_le_bytes);
     let mut inputs: Vec<&[u8]> = numbers.iter().map(|n| n.as_slice()).collect();
     inputs.extend([&request.prompt, &request.subject, &request.target].map(|text| text.as_bytes()));
-    inputs.push(preset.name().as_bytes());
+    inputs.extend([args.search.preset.name(), if args.model.float { "float" } else { "W8A16" }].map(str::as_bytes));
     inputs.extend(edits.active().map(|edit| edit.info.edit_id.as_bytes()));
     CheckpointFile::new(edits.folder(), &inputs)
 }
 
-/// Commits the edit, its adapter beside it; returns its id and the adapter's path.
+/// A committed edit's name, and where its adapter is, for people to read.
+pub(crate) struct Stored {
+    pub(crate) edit_id: String,
+    pub(crate) adapter_path: String,
+}
+
+/// Commits the edit, its adapter beside it.
 pub(crate) fn store(
     writer: &mut EditsWriter,
     session: &Session<'_>,
@@ -203,7 +225,7 @@ pub(crate) fn store(
     search: &Search,
     preset: PresetArg,
     found: &Found,
-) -> anyhow::Result<(String, PathBuf)> {
+) -> anyhow::Result<Stored> {
     let edit_id = writer.next_id();
     let adapter = writer.edits().folder().join(format!("{edit_id}.gguf"));
     export::gguf_lora(&adapter, session.model.config.architecture, found.patch())?;
@@ -225,7 +247,7 @@ pub(crate) fn store(
         let _ = std::fs::remove_file(&adapter);
         return Err(error.into());
     }
-    Ok((edit_id, adapter))
+    Ok(Stored { edit_id, adapter_path: adapter.display().to_string() })
 }
 
 /// The answers that are shown.
@@ -239,15 +261,15 @@ impl Answers {
     fn new(session: &mut Session<'_>, args: &EditArgs, prompts: &EditPrompts) -> anyhow::Result<Self> {
         let subject = args.subject.trim();
         let mut ask = |prompt: &str| -> anyhow::Result<Shown> {
-            let prompt = prompt.replace("{}", subject).trim_end().to_owned();
+            let prompt = prompt.trim_end().to_owned();
             ensure!(!prompt.is_empty(), "a prompt given with --rephrase or --check is empty");
             Ok(Shown { before: answer(session, &prompt)?, prompt, after: String::new() })
         };
-        Ok(Self {
-            prompt: ask(&prompts.text)?,
-            rephrasings: args.rephrase.iter().map(|p| ask(p)).collect::<Result<_, _>>()?,
-            checks: args.check.iter().map(|p| ask(p)).collect::<Result<_, _>>()?,
-        })
+        let prompt = ask(&prompts.text)?;
+        let mut ask_all = |prompts: &[String]| prompts.iter().map(|p| ask(&p.replace("{}", subject))).collect();
+        let rephrasings: anyhow::Result<_> = ask_all(&args.rephrase);
+        let checks: anyhow::Result<_> = ask_all(&args.check);
+        Ok(Self { prompt, rephrasings: rephrasings?, checks: checks? })
     }
 
     fn fill_after(&mut self, session: &mut Session<'_>) -> anyhow::Result<()> {
@@ -266,23 +288,24 @@ pub(crate) fn answer(session: &mut Session<'_>, prompt: &str) -> anyhow::Result<
     Ok(line.strip_suffix('.').unwrap_or(line).to_owned())
 }
 
-fn print(report: &EditReport<'_>, shown: &Answers) {
-    print_answer("", &shown.prompt);
+fn print(report: &EditReport<'_>, shown: &Answers) -> io::Result<()> {
+    let mut out = Stdout;
+    print_answer("", &shown.prompt)?;
     for one in report.rephrasings {
-        print_answer("rephrased: ", one);
+        print_answer("rephrased: ", one)?;
     }
     for one in report.checks {
-        print_answer(if one.before == one.after { "kept: " } else { "changed: " }, one);
+        print_answer(if one.before == one.after { "kept: " } else { "changed: " }, one)?;
     }
     let (p, passes, seconds) = (report.p_target, report.forward_passes, report.seconds);
-    println!("P(target) {p:.3} after {} steps, {passes} forward passes, {seconds:.1} s", report.steps);
+    writeln!(out, "P(target) {p:.3} after {} steps, {passes} forward passes, {seconds:.1} s", report.steps)?;
     match (report.edit_id, report.adapter_path) {
-        (Some(id), Some(path)) => println!("stored as {id}; as a LoRA adapter in {}", path.display()),
-        _ => println!("no success: nothing was stored"),
+        (Some(id), Some(path)) => writeln!(out, "stored as {id}; as a LoRA adapter in {path}"),
+        _ => writeln!(out, "no success: nothing was stored; try another --seed, --layer or wording"),
     }
 }
 
 /// One line: a prompt, its answer before and after.
-pub(crate) fn print_answer(kind: &str, shown: &Shown) {
-    println!("{kind}{} ... {} -> {}", shown.prompt, shown.before, shown.after);
+pub(crate) fn print_answer(kind: &str, shown: &Shown) -> io::Result<()> {
+    writeln!(Stdout, "{kind}{} ... {} -> {}", shown.prompt, shown.before, shown.after)
 }

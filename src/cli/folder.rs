@@ -1,10 +1,13 @@
 //! `mobiedit undo` and `mobiedit list`: the edits folder, without a model.
 
+use std::io::Write;
+
 use mobiedit::host::edits::EditsWriter;
 use serde_json::json;
 
 use crate::cli::args::{ListArgs, UndoArgs};
 use crate::cli::generate::read_edits;
+use crate::cli::report::Stdout;
 use crate::cli::{Status, report};
 
 pub(crate) fn undo(args: &UndoArgs) -> anyhow::Result<Status> {
@@ -14,6 +17,11 @@ pub(crate) fn undo(args: &UndoArgs) -> anyhow::Result<Status> {
         Some(id) => {
             known.get(id)?;
             EditsWriter::open(&args.folder.edits)?.undo(id)?;
+            let above = known.on_top_of(id);
+            if !above.is_empty() {
+                let above = above.join(", ");
+                report::note(&format!("made on top of {id}, may say something else without it: {above}"));
+            }
             vec![id.clone()]
         }
         None if known.active().next().is_none() => Vec::new(),
@@ -22,9 +30,9 @@ pub(crate) fn undo(args: &UndoArgs) -> anyhow::Result<Status> {
     if args.output.json {
         report::json(&json!({ "undone": undone }))?;
     } else if undone.is_empty() {
-        println!("no active edit");
+        writeln!(Stdout, "no active edit")?;
     } else {
-        println!("undone: {}", undone.join(", "));
+        writeln!(Stdout, "undone: {}", undone.join(", "))?;
     }
     Ok(Status::Done)
 }
@@ -48,18 +56,19 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<Status> {
         return Ok(Status::Done);
     }
     if edits.list().is_empty() {
-        println!("no edits in {}", edits.folder().display());
+        writeln!(Stdout, "no edits in {}", edits.folder().display())?;
     }
     for edit in edits.list() {
         let i = &edit.info;
         let state = if edit.active { "active" } else { "undone" };
-        println!(
+        writeln!(
+            Stdout,
             "{:<4} {state}  {} -> {}  (layer {})",
             i.edit_id,
             i.prompt.replace("{}", &i.subject),
             i.target,
             i.layer
-        );
+        )?;
     }
     Ok(Status::Done)
 }

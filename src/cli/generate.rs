@@ -1,10 +1,13 @@
 //! `mobiedit generate`: a greedy completion, with the active edits.
 
+use std::io::Write;
+
 use mobiedit::host::edits::Edits;
 use mobiedit::host::session::{Session, with_session};
 use serde_json::json;
 
 use crate::cli::args::GenerateArgs;
+use crate::cli::report::Stdout;
 use crate::cli::{Status, report};
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<Status> {
@@ -16,7 +19,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<Status> {
     if args.output.json {
         report::json(&json!({ "text": text }))?;
     } else {
-        println!("{}{text}", args.prompt);
+        writeln!(Stdout, "{}{text}", args.prompt)?;
     }
     Ok(Status::Done)
 }

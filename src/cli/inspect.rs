@@ -1,6 +1,7 @@
 //! `mobiedit inspect`: what a model file holds, and what an edit of it takes.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use mobiedit::backends::gguf::Gguf;
 use mobiedit::backends::model::Model;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::cli::args::InspectArgs;
 use crate::cli::edit::PREFIXES;
+use crate::cli::report::Stdout;
 use crate::cli::{Status, report};
 
 /// Tokens of the prompts that the edit's memory is stated for.
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<Status> {
     if args.output.json {
         report::json(&report)?
     } else {
-        print(&report)
+        print(&report)?
     }
     Ok(Status::Done)
 }
@@ -93,18 +95,20 @@ fn describe(gguf: &Gguf<'_>, model: &Model<'_>) -> ModelReport {
     }
 }
 
-fn print(report: &ModelReport) {
-    println!("{}", report.name.as_deref().unwrap_or("unnamed"));
-    println!("architecture  {}, {} layers, context {}", report.architecture, report.layers, report.context);
-    println!("widths        d_model {}, d_ff {}", report.d_model, report.d_ff);
-    println!("attention     {} heads, {} for keys and values", report.heads, report.kv_heads);
-    println!("vocabulary    {} ({})", report.vocabulary, report.tokenizer.as_deref().unwrap_or("no tokenizer"));
+fn print(report: &ModelReport) -> io::Result<()> {
+    let mut out = Stdout;
+    writeln!(out, "{}", report.name.as_deref().unwrap_or("unnamed"))?;
+    writeln!(out, "architecture  {}, {} layers, context {}", report.architecture, report.layers, report.context)?;
+    writeln!(out, "widths        d_model {}, d_ff {}", report.d_model, report.d_ff)?;
+    writeln!(out, "attention     {} heads, {} for keys and values", report.heads, report.kv_heads)?;
+    writeln!(out, "vocabulary    {} ({})", report.vocabulary, report.tokenizer.as_deref().unwrap_or("no tokenizer"))?;
     let tensors: Vec<String> = report.tensors.iter().map(|(format, count)| format!("{count} {format}")).collect();
-    println!("tensors       {}; {} bytes", tensors.join(", "), report.weight_bytes);
+    writeln!(out, "tensors       {}; {} bytes", tensors.join(", "), report.weight_bytes)?;
     let edit = &report.edit;
-    println!("edit          layer {} ({}): a patch of {} bytes;", edit.layer, edit.format, edit.patch_bytes);
-    println!(
+    writeln!(out, "edit          layer {} ({}): a patch of {} bytes;", edit.layer, edit.format, edit.patch_bytes)?;
+    writeln!(
+        out,
         "              the editor's memory is {} bytes for prompts of {} tokens",
         edit.editor_bytes, edit.prompt_tokens
-    );
+    )
 }

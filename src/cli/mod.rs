@@ -56,7 +56,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => {
             // One sentence on one line, whatever the parts it is made of.
             let sentence = format!("{error:#}").replace(['\n', '\r'], " ");
-            eprintln!("error: {sentence}");
+            report::tell(&format!("error: {sentence}"));
             ExitCode::FAILURE
         }
     }
@@ -69,6 +69,7 @@ impl ModelArgs {
             memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20),
             threads: self.threads.map(usize::from),
             float: self.float,
+            ..SessionOptions::default()
         }
     }
 }

@@ -49,6 +49,20 @@ pub enum PromptError {
     Tokenizer(#[from] TokenizerError),
 }
 
+impl EditRequest {
+    /// Rows of a forward pass that no edit of these words needs more of at once, told before there is a tokenizer: a token
+    /// has at least a byte. See [`EditPrompts::rows`].
+    pub fn most_rows(&self, prefixes: &[&str]) -> usize {
+        let words = self.prompt.len() + self.subject.len() + self.target.len() + ESSENCE.len();
+        let from_the_subject_on = words - self.prompt.find("{}").unwrap_or(0);
+        let longest_prefix = prefixes.iter().map(|prefix| prefix.len()).max().unwrap_or(0);
+        (from_the_subject_on * (prefixes.len() + 2)).max(longest_prefix + words)
+    }
+}
+
+/// What makes the essence prompt of a subject before it.
+const ESSENCE: &str = " is a";
+
 /// A prompt around its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Template<'a> {
@@ -114,8 +128,16 @@ impl EditPrompts {
             prompt.tokens.extend(target.iter().take(target.len() - 1));
             prompts.push(prompt);
         }
-        prompts.push(tokenise(tokenizer, "", subject, " is a", Role::Essence)?);
+        prompts.push(tokenise(tokenizer, "", subject, ESSENCE, Role::Essence)?);
         Ok(Self { text: template.fill(subject), prompts, target })
+    }
+
+    /// Rows of a forward pass that the search needs at once: one candidate's rows from the subject on, or the longest
+    /// prompt.
+    pub fn rows(&self) -> usize {
+        let prompts = self.lend();
+        let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max().unwrap_or(0);
+        prompts.iter().map(Prompt::suffix_rows).sum::<usize>().max(longest)
     }
 
     /// The prompts as the editor takes them.

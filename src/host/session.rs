@@ -10,7 +10,7 @@ use mobiedit_backends::model::Model;
 use mobiedit_backends::patches::{MAX_PATCHES, Patches};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::ForwardBackend;
-use mobiedit_core::problem::Role;
+use mobiedit_core::problem::{MAX_PROMPTS, Role};
 use mobiedit_hal_cpu::{CpuError, FastCpu};
 
 use crate::host::edits::Edit;
@@ -34,6 +34,10 @@ pub struct SessionOptions {
     pub model: Option<PathBuf>,
     /// Bytes of activations; less splits batches and changes no result.
     pub memory_limit: Option<usize>,
+    /// Least rows of a forward pass where `memory_limit` says nothing: see [`EditPrompts::rows`]. 1,024 at least.
+    ///
+    /// [`EditPrompts::rows`]: crate::host::prompts::EditPrompts::rows
+    pub rows: usize,
     /// Activations in f32 instead of int16: the comparison.
     pub float: bool,
     /// Threads; one per core without a number. Changes no result.
@@ -64,6 +68,23 @@ pub enum SessionError {
         /// Tokens of the context.
         context: usize,
     },
+    /// The memory for activations cannot be had.
+    #[error("{mib} MiB for activations cannot be had: give less with --memory-limit")]
+    Memory {
+        /// Asked for.
+        mib: usize,
+    },
+    /// The memory for activations is less than the prompts take at once.
+    #[error("these prompts take {need} MiB for activations at once: give that with --memory-limit {need}")]
+    Rows {
+        /// MiB that are enough.
+        need: usize,
+    },
+    /// All places for edits are taken.
+    #[error(
+        "more edits are active than the {MAX_PATCHES} that fit: undo some, or export a merged model and go on from that"
+    )]
+    Full,
     /// The threads cannot be started.
     #[error("the threads cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -87,6 +108,8 @@ pub struct Session<'m> {
     pub model: Model<'m>,
     /// The model on its device, with its patches.
     pub transformer: Transformer<'m, FastCpu>,
+    /// Rows that a forward pass can take at once.
+    rows: usize,
 }
 
 /// Opens the model and lends a session on it to `work`, which runs on the session's threads.
@@ -113,15 +136,46 @@ fn lend<T, E: From<SessionError>>(
     let tokenizer = Tokenizer::from_gguf(gguf).map_err(SessionError::from)?;
     let config = &model.config;
     let row = Transformer::<FastCpu>::work_len(config, 1);
-    let rows = options.memory_limit.map_or(ROWS, |bytes| (bytes / size_of::<f32>() / row.max(1)).max(1));
-    let mut work_memory = vec![0.0; Transformer::<FastCpu>::work_len(config, rows)];
+    let longest = MAX_PROMPTS.saturating_mul(config.spec.max_tokens);
+    let without_a_limit = ROWS.max(options.rows.min(longest));
+    let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / size_of::<f32>() / row.max(1)).max(1);
+    let mut work_memory = zeros(Transformer::<FastCpu>::work_len(config, rows))?;
     let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
     let precision = if options.float { Precision::Float } else { Precision::W8A16 };
     let transformer = Transformer::new(*model, FastCpu::detect(), precision, &mut work_memory, &mut patches);
-    work(&mut Session { tokenizer, model: *model, transformer })
+    work(&mut Session { tokenizer, model: *model, transformer, rows })
+}
+
+/// Memory that the system only provides where it is used; an error where even the addresses for it are missing.
+fn zeros(len: usize) -> Result<Vec<f32>, SessionError> {
+    let tried = Vec::<f32>::new().try_reserve_exact(len);
+    tried.map_err(|_| SessionError::Memory { mib: mib(len) })?;
+    Ok(vec![0.0; len])
+}
+
+/// MiB of so many f32, rounded up.
+fn mib(len: usize) -> usize {
+    len.saturating_mul(size_of::<f32>()).div_ceil(1 << 20)
 }
 
 impl Session<'_> {
+    /// Whether forward passes may take `rows` rows at once.
+    ///
+    /// # Errors
+    /// [`SessionError::Rows`].
+    pub fn check_rows(&self, rows: usize) -> Result<(), SessionError> {
+        let need = mib(Transformer::<FastCpu>::work_len(&self.model.config, rows));
+        if rows > self.rows { Err(SessionError::Rows { need }) } else { Ok(()) }
+    }
+
+    /// Whether another edit can be applied.
+    ///
+    /// # Errors
+    /// [`SessionError::Full`].
+    pub fn check_room(&self) -> Result<(), SessionError> {
+        if self.transformer.patches().count() < MAX_PATCHES { Ok(()) } else { Err(SessionError::Full) }
+    }
+
     /// What greedy decoding adds to `text`: at most `most` tokens, up to the first that ends a text.
     ///
     /// # Errors
@@ -144,6 +198,7 @@ impl Session<'_> {
         if prompt.len() >= spec.max_tokens {
             return Err(SessionError::TooLong { tokens: prompt.len(), context: spec.max_tokens });
         }
+        let most = most.min(spec.max_tokens);
         let capacity = spec.max_tokens.min(prompt.len() + most);
         let mut memory = vec![0.0; Sequence::memory_len(&spec, capacity)];
         let mut sequence = Sequence::new(capacity, &mut memory);
@@ -164,6 +219,7 @@ impl Session<'_> {
             let prompt = tokenise(&self.tokenizer, before, subject, after, Role::Essence)?;
             all.push(Statement { tokens: prompt.tokens, subject_last: prompt.subject_last });
         }
+        self.check_rows(all.iter().map(|statement| statement.tokens.len()).max().unwrap_or(0))?;
         Ok(Statistics::collect(&mut self.transformer, layer, &all, BANK, SAMPLES, |done| seen(done, all.len()))?)
     }
 
@@ -180,6 +236,7 @@ impl Session<'_> {
         let mut foreign = Vec::new();
         for edit in edits {
             if edit.info.model == self.identity(edit.info.layer) {
+                self.check_room()?;
                 self.transformer.apply(edit.patch())?;
             } else {
                 foreign.push(edit.info.edit_id.clone());
