@@ -164,6 +164,16 @@ fn more_than_there_is_memory_for() {
     let prompt = format!("{{}} {}is", "of a land ".repeat(55));
     refuse(&place, &edit(&[("--prompt", &prompt), ("--memory-limit", "1")]), &["give that with --memory-limit"]);
     refuse(&place, &edit(&[("--memory-limit", "4294967295")]), &["cannot be had", "--memory-limit"]);
+
+    let mut model = shipped();
+    let context = find(&model, b"qwen2.context_length") + "qwen2.context_length".len() + 4;
+    model[context..context + 4].fill(0xff);
+    let path = write(&place, "endless.gguf", &model);
+    let endless = ["--max-new-tokens", "4294967295", "--model", path.to_str().unwrap()];
+    let ran = place.run(&[&["generate", "--prompt", "The capital of France is"], &endless[..]].concat());
+    // Some systems promise the 16 TB, and never have to keep it.
+    let refused = ran.code == Some(1) && ran.stderr.contains("--max-new-tokens") && ran.stderr.lines().count() == 1;
+    assert!(refused || ran.code == Some(0), "{:?} {}", ran.code, ran.stderr);
 }
 
 #[test]

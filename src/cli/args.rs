@@ -58,7 +58,7 @@ pub(crate) struct ModelArgs {
 /// Where edits are kept, and how results are printed.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Print one JSON object, as the last line of stdout
+    /// Print one JSON object, as the last line of stdout; none after an error or Ctrl-C
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -68,8 +68,8 @@ pub enum SessionError {
         /// Tokens of the context.
         context: usize,
     },
-    /// The memory for activations cannot be had.
-    #[error("{mib} MiB for activations cannot be had: give less with --memory-limit")]
+    /// The memory for activations, or for the keys and values of a text, cannot be had.
+    #[error("{mib} MiB of memory cannot be had: ask for less with --memory-limit or --max-new-tokens")]
     Memory {
         /// Asked for.
         mib: usize,
@@ -200,7 +200,7 @@ impl Session<'_> {
         }
         let most = most.min(spec.max_tokens);
         let capacity = spec.max_tokens.min(prompt.len() + most);
-        let mut memory = vec![0.0; Sequence::memory_len(&spec, capacity)];
+        let mut memory = zeros(Sequence::memory_len(&spec, capacity))?;
         let mut sequence = Sequence::new(capacity, &mut memory);
         let mut out = vec![0; most];
         let written = self.transformer.generate(&mut sequence, &prompt, self.tokenizer.stop_tokens(), &mut out)?;
