@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use mobiedit::core::problem::{Problem, ProblemError};
@@ -55,6 +55,37 @@ struct EditReport<'a> {
     seed: u64,
     rephrasings: &'a [Shown],
     checks: &'a [Shown],
+}
+
+impl<'a> EditReport<'a> {
+    fn new(
+        args: &'a EditArgs,
+        search: &Search,
+        found: &Found,
+        shown: &'a Answers,
+        stored: Option<&'a Stored>,
+        took: Duration,
+    ) -> Self {
+        Self {
+            success: found.is_success(),
+            target: args.target.trim(),
+            answer_before: &shown.prompt.before,
+            answer_after: &shown.prompt.after,
+            p_target: found.progress.p_target,
+            steps: found.progress.step,
+            forward_passes: found.progress.forward_passes,
+            rows: found.progress.rows,
+            seconds: took.as_secs_f64(),
+            peak_rss_bytes: report::peak_rss_bytes(),
+            layer: search.layer,
+            edit_id: stored.map(|stored| stored.edit_id.as_str()),
+            adapter_path: stored.map(|stored| stored.adapter_path.as_str()),
+            preset: args.search.preset.name(),
+            seed: search.seed,
+            rephrasings: &shown.rephrasings,
+            checks: &shown.checks,
+        }
+    }
 }
 
 impl PresetArg {
@@ -137,25 +168,7 @@ fn edit(
         None
     };
     checkpoint.remove().context("the finished edit's checkpoint could not be removed")?;
-    let report = EditReport {
-        success: found.is_success(),
-        target: request.target.trim(),
-        answer_before: &shown.prompt.before,
-        answer_after: &shown.prompt.after,
-        p_target: found.progress.p_target,
-        steps: found.progress.step,
-        forward_passes: found.progress.forward_passes,
-        rows: found.progress.rows,
-        seconds: start.elapsed().as_secs_f64(),
-        peak_rss_bytes: report::peak_rss_bytes(),
-        layer: search.layer,
-        edit_id: stored.as_ref().map(|stored| stored.edit_id.as_str()),
-        adapter_path: stored.as_ref().map(|stored| stored.adapter_path.as_str()),
-        preset: args.search.preset.name(),
-        seed: search.seed,
-        rephrasings: &shown.rephrasings,
-        checks: &shown.checks,
-    };
+    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), start.elapsed());
     if args.output.json {
         report::json(&report)?
     } else {
