@@ -225,9 +225,10 @@ pub(crate) struct BenchEditArgs {
     /// Edits with the preset "default"
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) edits: usize,
-    /// The first so many of them with the preset "paper" too
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) paper_edits: usize,
+    /// The first so many of them with the preset "paper" too, which takes some 20 times as long [default: 20, or all if
+    /// there are fewer]
+    #[arg(long, value_name = "N")]
+    pub(crate) paper_edits: Option<usize>,
     /// Seed of the choice of edits and of the searches
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

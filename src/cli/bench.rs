@@ -21,6 +21,8 @@ use crate::cli::{Status, report};
 
 /// Tokens of a neighbour's answer that are compared.
 const ANSWER_TOKENS: usize = 8;
+/// Edits that are made with the preset "paper" too, where nothing else is asked for.
+const PAPER_EDITS: usize = 20;
 
 /// What one edit came to.
 struct Judged {
@@ -65,7 +67,7 @@ struct BenchReport {
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     let BenchCommand::Edit(args) = &args.command;
     let cases = draw_cases(&args.facts, args.edits, args.seed)?;
-    if args.paper_edits > cases.len() {
+    if args.paper_edits.is_some_and(|edits| edits > cases.len()) {
         bail!("--paper-edits must not be more than --edits");
     }
     with_session(&args.model.options(), |session| bench(args, &cases, session))
@@ -77,7 +79,10 @@ fn bench(args: &BenchEditArgs, cases: &[Case], session: &mut Session<'_>) -> any
     let bar = Bar::new("calibrating");
     let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
     drop(bar);
-    let plan = [("default", Config::DEFAULT, cases), ("paper", Config::PAPER, &cases[..args.paper_edits])];
+    let plan = [
+        ("default", Config::DEFAULT, cases),
+        ("paper", Config::PAPER, &cases[..args.paper_edits.unwrap_or(PAPER_EDITS).min(cases.len())]),
+    ];
     let mut judged = Vec::new();
     for (name, config, cases) in plan {
         let bar = Bar::new(name);
