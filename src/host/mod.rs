@@ -3,13 +3,14 @@
 //!
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
-//! - Many edits to measure: [`facts`].
+//! - Many edits to measure: [`eval`], [`facts`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
 pub mod atomic_file;
 pub mod checkpoint;
 pub mod edits;
+pub mod eval;
 pub mod export;
 pub mod facts;
 pub mod gguf_file;
