@@ -65,7 +65,7 @@ impl<D: Device> Transformer<'_, D> {
     }
 
     /// Embeds one sequence and runs the layers `0..=last` over it: the state after that layer's list.
-    fn run_sequence(&mut self, tokens: &[u32], last: usize) -> Result<Activations, ForwardError<D::Error>> {
+    pub(crate) fn run_sequence(&mut self, tokens: &[u32], last: usize) -> Result<Activations, ForwardError<D::Error>> {
         if tokens.len() > self.model.config.spec.max_tokens {
             return Err(ForwardError::ContextFull);
         }
@@ -228,7 +228,7 @@ impl<D: Device> Transformer<'_, D> {
         let x = self.read_rows(act, copies, per_copy, &reads.rows)?;
         // `gate` is free now; READOUT_WIDTH numbers a row fit where d_ff do.
         let out = Slot { len: copies * reads.rows.len() * READOUT_WIDTH, ..act.gate };
-        let (head, activation) = (self.model.head, self.activation());
+        let (head, activation) = (self.model.head, self.head_activation());
         self.run(cache, &[Op::Readout { x, head, activation, reads: &reads.what, clean, out }])?;
         Ok(out)
     }
@@ -328,7 +328,7 @@ fn cache_slot(range: core::ops::Range<usize>) -> Slot {
     Slot { pool: Pool::Cache, start: range.start, len: range.len() }
 }
 
-fn check_len<E>(given: usize, need: usize) -> Result<(), ForwardError<E>> {
+pub(crate) fn check_len<E>(given: usize, need: usize) -> Result<(), ForwardError<E>> {
     if given < need { Err(ForwardError::BufferTooSmall { need, given }) } else { Ok(()) }
 }
 
@@ -338,7 +338,7 @@ fn rows_from<E>(rows: &[f32], start: usize) -> Result<&[f32], ForwardError<E>> {
 }
 
 /// Copies as much of `from` as fits `to`.
-fn copy_prefix(from: &[f32], to: &mut [f32]) {
+pub(crate) fn copy_prefix(from: &[f32], to: &mut [f32]) {
     for (out, x) in to.iter_mut().zip(from) {
         *out = *x;
     }
@@ -378,7 +378,7 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         let act = self.run_suffixes(problem, cache, &[], rows, which)?;
         let last = [essence.suffix_rows().saturating_sub(1) as u32];
         let x = self.read_rows(&act, 1, rows.per_copy(), &last)?;
-        let (weight, activation) = (self.model.head, self.activation());
+        let (weight, activation) = (self.model.head, self.head_activation());
         let out = cache_slot(layout.clean_logits());
         self.run(cache, &[Op::Linear { x, weight, bias: None, side: &[], activation, out }])
     }

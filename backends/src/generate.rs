@@ -99,7 +99,7 @@ impl<D: Device> Transformer<'_, D> {
         let last = [tokens.len() as u32 - 1];
         let x = self.read_rows(&act, 1, tokens.len(), &last)?;
         let out = Slot { pool: Pool::Cache, start: 2 * values, len: c.spec.vocab };
-        let (weight, activation) = (self.model.head, self.activation());
+        let (weight, activation) = (self.model.head, self.head_activation());
         self.run(sequence.memory, &[Op::Linear { x, weight, bias: None, side: &[], activation, out }])?;
         sequence.len += tokens.len();
         Ok(())

@@ -10,7 +10,7 @@
 //! 3. **What it is used for.** [`editing`]: the editor's `ForwardBackend`, with the exact prefix cache and all candidates of a
 //!    step in one batch. [`generate`]: a sequence that grows by its likeliest token.
 //! 4. **The numbers.** [`gguf`]: a model file, every length and offset checked, and the decoder in it. [`dequant`]: its formats
-//!    as f32. [`quant`]: the rules of W8A16.
+//!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it.
 //! 5. **The proof.** `conformance` (feature of that name, needs std): cases with f64 oracles that every [`device::Device`] has
 //!    to pass, alone and with whole decoders.
 //!
@@ -29,8 +29,10 @@ pub mod editing;
 pub mod generate;
 pub mod gguf;
 pub mod model;
+pub mod observer;
 pub mod op;
 pub mod patches;
 pub mod quant;
+pub mod scales;
 pub mod transformer;
 pub mod weights;

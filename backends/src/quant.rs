@@ -96,7 +96,10 @@ pub fn calibrated_range(samples: &mut [f32]) -> Option<f32> {
     // ⌈0.99 n⌉ − 1 = n − 1 − ⌊n / 100⌋.
     let rank = samples.len().checked_sub(1 + samples.len() / 100)?;
     let (_, percentile, _) = samples.select_nth_unstable_by(rank, |a, b| a.abs().total_cmp(&b.abs()));
-    let percentile = percentile.abs();
-    let outliers = percentile > 0.0 && most > OUTLIER_RATIO * percentile;
-    (!most.is_nan()).then_some(if outliers { percentile } else { most })
+    (!most.is_nan()).then_some(clipped_range(most, percentile.abs()))
+}
+
+/// The same rule for samples that were counted: from the largest magnitude and the 99th percentile of magnitudes.
+pub fn clipped_range(most: f32, percentile: f32) -> f32 {
+    if percentile > 0.0 && most > OUTLIER_RATIO * percentile { percentile } else { most }
 }

@@ -11,16 +11,19 @@ use crate::device::{Device, Memory};
 use crate::model::{MAX_HEAD_DIM, Model, ModelConfig};
 use crate::op::{Activation, Op, Pool, Rows, Slot};
 use crate::patches::Patches;
+use crate::scales::{INPUTS, StaticScales};
 use crate::weights::Format;
 
 /// Most pairs of elements in a head.
 const MAX_ROPE_PAIRS: usize = MAX_HEAD_DIM / 2;
 
 /// How linear layers treat their activations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Precision<'a> {
     /// int16 activations with a dynamic scale per row; the edited `down_proj` stays in float.
     W8A16,
+    /// int16 activations with static scales, as on an NPU; the edited `down_proj` stays in float.
+    Static(StaticScales<'a>),
     /// f32 activations everywhere: the comparison.
     Float,
 }
@@ -32,7 +35,7 @@ pub struct Transformer<'a, D> {
     pub(crate) device: D,
     pub(crate) work: &'a mut [f32],
     pub(crate) patches: Patches<'a>,
-    precision: Precision,
+    pub(crate) precision: Precision<'a>,
 }
 
 /// What can go wrong in a forward pass; `E` is the device's error.
@@ -161,7 +164,13 @@ impl<'a, D: Device> Transformer<'a, D> {
 
     /// Puts a model on a device. `work` bounds the rows of a batch and never changes a result; `patches` bounds how many
     /// patches can be applied, [`Patches::len_of_one`] elements each.
-    pub fn new(model: Model<'a>, device: D, precision: Precision, work: &'a mut [f32], patches: &'a mut [f32]) -> Self {
+    pub fn new(
+        model: Model<'a>,
+        device: D,
+        precision: Precision<'a>,
+        work: &'a mut [f32],
+        patches: &'a mut [f32],
+    ) -> Self {
         let spec = model.config.spec;
         Self { model, device, precision, work, patches: Patches::new(spec.d_ff, spec.d_model, patches) }
     }
@@ -189,7 +198,8 @@ impl<'a, D: Device> Transformer<'a, D> {
         let heads = c.head_dim.is_multiple_of(2) && c.head_dim <= MAX_HEAD_DIM && c.rope_dim == c.head_dim;
         let factors = self.model.rope_factors.is_none_or(|f| f.format() == Format::F32 && f.cols() == c.head_dim / 2);
         let head = self.model.head.rows() == c.spec.vocab;
-        if heads && factors && head && !sizes.contains(&0) { Ok(()) } else { Err(ForwardError::Model) }
+        let scales = !matches!(self.precision, Precision::Static(scales) if scales.layers() != c.spec.layers);
+        if heads && factors && head && scales && !sizes.contains(&0) { Ok(()) } else { Err(ForwardError::Model) }
     }
 
     /// The buffers for this many rows, if they fit.
@@ -202,9 +212,20 @@ impl<'a, D: Device> Transformer<'a, D> {
         Ok(Activations::new(&self.model.config, rows))
     }
 
-    pub(crate) fn activation(&self) -> Activation {
+    /// Treatment of a layer's inputs, in the order of [`INPUTS`]; `None` for a layer outside the model.
+    fn layer_activations(&self, layer: usize) -> Option<[Activation; INPUTS]> {
+        match self.precision {
+            Precision::W8A16 => Some([Activation::A16; INPUTS]),
+            Precision::Static(scales) => scales.of_layer(layer),
+            Precision::Float => Some([Activation::F32; INPUTS]),
+        }
+    }
+
+    /// Treatment of the head's input.
+    pub(crate) fn head_activation(&self) -> Activation {
         match self.precision {
             Precision::W8A16 => Activation::A16,
+            Precision::Static(scales) => scales.of_head(),
             Precision::Float => Activation::F32,
         }
     }
@@ -232,17 +253,17 @@ impl<'a, D: Device> Transformer<'a, D> {
     ) -> Result<(), ForwardError<D::Error>> {
         let c = self.model.config;
         let w = self.model.layers.get(layer).ok_or(ForwardError::OutOfRange)?;
-        let activation = self.activation();
+        let [qkv, attended, mlp, down] = self.layer_activations(layer).ok_or(ForwardError::Model)?;
         let side = self.patches.of_layer(layer);
-        let down_activation = if float_down || !side.is_empty() { Activation::F32 } else { activation };
-        let linear = |x, weight, bias, out| Op::Linear { x, weight, bias, side: &[], activation, out };
+        let down_activation = if float_down || !side.is_empty() { Activation::F32 } else { down };
+        let linear = |x, activation, weight, bias, out| Op::Linear { x, weight, bias, side: &[], activation, out };
         let norm = |weight| Op::RmsNorm { x: act.x, weight, eps: c.norm_eps, out: act.h };
         let rope = |x| Op::Rope { x, table: act.rope, head_dim: c.head_dim, pairs: c.rope_pairs };
         let ops = [
             norm(w.attn_norm),
-            linear(act.h, w.q, w.q_bias, act.q),
-            linear(act.h, w.k, w.k_bias, act.k),
-            linear(act.h, w.v, w.v_bias, act.v),
+            linear(act.h, qkv, w.q, w.q_bias, act.q),
+            linear(act.h, qkv, w.k, w.k_bias, act.k),
+            linear(act.h, qkv, w.v, w.v_bias, act.v),
             rope(act.q),
             rope(act.k),
             Op::Attention {
@@ -256,11 +277,11 @@ impl<'a, D: Device> Transformer<'a, D> {
                 head_dim: c.head_dim,
                 out: act.a,
             },
-            linear(act.a, w.o, None, act.h),
+            linear(act.a, attended, w.o, None, act.h),
             Op::Add { x: act.x, y: act.h },
             norm(w.ffn_norm),
-            linear(act.h, w.gate, None, act.gate),
-            linear(act.h, w.up, None, act.up),
+            linear(act.h, mlp, w.gate, None, act.gate),
+            linear(act.h, mlp, w.up, None, act.up),
             Op::SwiGlu { gate: act.gate, up: act.up },
             Op::Linear {
                 x: act.gate,
