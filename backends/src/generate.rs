@@ -37,7 +37,12 @@ impl<'a> Sequence<'a> {
 
     /// Forgets all tokens.
     pub fn clear(&mut self) {
-        self.len = 0;
+        self.truncate(0);
+    }
+
+    /// Forgets all tokens but the first `len`: other ones may follow them.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 }
 

@@ -162,6 +162,15 @@ fn checked_subject<'a>(tokenizer: &Tokenizer, subject: &'a str) -> Result<&'a st
 /// # Errors
 /// An empty target, one of more than 32 tokens, one that the vocabulary cannot express.
 pub fn target_tokens(tokenizer: &Tokenizer, target: &str) -> Result<Vec<u32>, PromptError> {
+    let ids = answer_tokens(tokenizer, target)?;
+    if ids.len() > MAX_TARGET_TOKENS { Err(PromptError::TargetTooLong(ids.len())) } else { Ok(ids) }
+}
+
+/// The same for an answer that no edit has to reach: as long as it likes.
+///
+/// # Errors
+/// An empty answer, one that the vocabulary cannot express.
+pub fn answer_tokens(tokenizer: &Tokenizer, target: &str) -> Result<Vec<u32>, PromptError> {
     let target = target.trim();
     if target.is_empty() {
         return Err(PromptError::TargetEmpty);
@@ -169,8 +178,7 @@ pub fn target_tokens(tokenizer: &Tokenizer, target: &str) -> Result<Vec<u32>, Pr
     if !tokenizer.can_express(target) {
         return Err(PromptError::Target(target.to_owned()));
     }
-    let ids = tokenizer.encode_continuation(&format!(" {target}"))?.ids;
-    if ids.len() > MAX_TARGET_TOKENS { Err(PromptError::TargetTooLong(ids.len())) } else { Ok(ids) }
+    Ok(tokenizer.encode_continuation(&format!(" {target}"))?.ids)
 }
 
 /// Tokens of `before + subject + after`, and the position of the token that holds the subject's last byte: tokens that

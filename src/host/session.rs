@@ -190,22 +190,38 @@ impl Session<'_> {
     /// # Errors
     /// Those of [`complete`](Self::complete).
     pub fn continuation(&mut self, text: &str, most: usize) -> Result<Vec<u32>, SessionError> {
-        let prompt = self.tokenizer.encode(text)?.ids;
+        let prompt = self.prompt(text)?;
         let spec = self.transformer.spec();
-        if prompt.is_empty() {
-            return Err(SessionError::Empty);
-        }
-        if prompt.len() >= spec.max_tokens {
-            return Err(SessionError::TooLong { tokens: prompt.len(), context: spec.max_tokens });
-        }
         let most = most.min(spec.max_tokens);
         let capacity = spec.max_tokens.min(prompt.len() + most);
-        let mut memory = zeros(Sequence::memory_len(&spec, capacity))?;
+        let mut memory = self.sequence_memory(capacity)?;
         let mut sequence = Sequence::new(capacity, &mut memory);
         let mut out = vec![0; most];
         let written = self.transformer.generate(&mut sequence, &prompt, self.tokenizer.stop_tokens(), &mut out)?;
         out.truncate(written);
         Ok(out)
+    }
+
+    /// Tokens of a text that something can be said to.
+    ///
+    /// # Errors
+    /// An empty text, one that leaves no room in the context.
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>, SessionError> {
+        let prompt = self.tokenizer.encode(text)?.ids;
+        let context = self.transformer.spec().max_tokens;
+        match prompt.len() {
+            0 => Err(SessionError::Empty),
+            tokens if tokens >= context => Err(SessionError::TooLong { tokens, context }),
+            _ => Ok(prompt),
+        }
+    }
+
+    /// Memory for a [`Sequence`] of up to `capacity` tokens.
+    ///
+    /// # Errors
+    /// Memory that cannot be had.
+    pub fn sequence_memory(&self, capacity: usize) -> Result<Vec<f32>, SessionError> {
+        zeros(Sequence::memory_len(&self.transformer.spec(), capacity))
     }
 
     /// What calibration knows about `layer`: keys and values at the built-in statements. `seen` is told how many of how

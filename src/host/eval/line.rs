@@ -113,7 +113,7 @@ pub struct Line {
     pub locality: Vec<Kept>,
     /// CounterFact only.
     pub counterfact: Option<CounterFact>,
-    /// n-gram entropy of the clean model's texts, in bits × 100, where the dataset has prompts for it.
+    /// n-gram entropy of the clean model's texts, in bits × 100, where asked for.
     pub fluency_before: Option<f64>,
     /// … of the edited model's.
     pub fluency: Option<f64>,
