@@ -136,8 +136,21 @@ fn a_fact_is_known_if_it_is_said_to_the_end_of_a_word() {
             ..france("Oslo", &["Vienna"])
         };
         assert!(!knows(session, &invented).unwrap());
-        let known = records("counterfact_500.json", Format::CounterFact);
-        let known = known.iter().take(40).filter(|record| knows(session, record).unwrap()).count();
+        let records = records("counterfact_500.json", Format::CounterFact);
+        let mut words_begun = 0;
+        for record in &records {
+            let begin = session.tokenizer.encode_continuation(&format!(" {}", record.truth[0])).unwrap().ids[0];
+            let begin = session.tokenizer.decode(&[begin]).trim().to_owned();
+            let goes_on =
+                record.truth[0].strip_prefix(begin.as_str()).is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+            if goes_on && words_begun < 5 && knows(session, record).unwrap() {
+                words_begun += 1;
+                let begun = Record { truth: vec![begin.clone()], ..record.clone() };
+                assert!(!knows(session, &begun).unwrap(), "{begin:?} of {:?}", record.truth);
+            }
+        }
+        assert_eq!(words_begun, 5);
+        let known = records.iter().take(40).filter(|record| knows(session, record).unwrap()).count();
         assert!(known >= 38, "the model was trained on these facts and knows {known} of 40");
     });
 }
