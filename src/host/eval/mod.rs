@@ -3,9 +3,11 @@
 //! A [`dataset`]'s records become [`line`]s of results.
 //!
 //! - What a model says to a record, and how that is scored: [`measure`], [`fluency`].
+//! - What many lines come to: [`summary`].
 
 pub mod dataset;
 pub mod fluency;
 pub mod line;
 pub mod measure;
 mod reading;
+pub mod summary;
