@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mobiedit::host::eval::selection::Shard;
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
 #[derive(Debug, Parser)]
@@ -14,7 +15,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 bad input, or a file that cannot be read or written; 2 wrong usage; 3 the search ended without \
-success, nothing was stored; 130 interrupted, the same edit command goes on from there.";
+success, nothing was stored; 130 interrupted, the same command goes on from there.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure many edits
     Bench(BenchArgs),
+    /// Measure edits of a published dataset's records; an interrupted run goes on by the same command
+    #[command(after_help = EXIT_CODES)]
+    Eval(EvalArgs),
 }
 
 /// Which model runs, and on how much.
@@ -250,6 +254,80 @@ pub(crate) struct DemoArgs {
     pub(crate) folder: FolderArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<EvalCommand>,
+    #[command(flatten)]
+    pub(crate) run: EvalRunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Join the shards of an evaluation into the same results as the unsharded run's
+    Merge(EvalMergeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalRunArgs {
+    /// The dataset's file
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) dataset: Option<PathBuf>,
+    /// Its format
+    #[arg(long, value_enum, required = true)]
+    pub(crate) format: Option<DatasetArg>,
+    /// Evaluate the first N records of the shuffled order [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Pass over records whose fact the model does not know
+    #[arg(long)]
+    pub(crate) known: bool,
+    /// Generate texts before and after each edit, and measure their fluency: slow
+    #[arg(long)]
+    pub(crate) fluency: bool,
+    /// Stack the edits instead of undoing each, at most 128, and measure them when all are made
+    #[arg(long, conflicts_with = "shard")]
+    pub(crate) sequential: bool,
+    /// Evaluate every N-th record only, beginning with the I-th
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Measure the patches in this file instead of searching: JSON lines with record, layer, u and lambda
+    #[arg(long, value_name = "FILE")]
+    pub(crate) patches: Option<PathBuf>,
+    /// The folder for the results [default: named after dataset, preset and seed, in mobiedit-eval]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatasetArg {
+    /// CounterFact, as ROME publishes it
+    Counterfact,
+    /// ZsRE, as KnowEdit publishes it
+    Zsre,
+    /// EasyEdit's own lists
+    Easyedit,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalMergeArgs {
+    /// The shards' folders
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// The folder for the joined results
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

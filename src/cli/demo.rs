@@ -7,6 +7,7 @@ use anyhow::bail;
 use mobiedit::core::backend::PatchId;
 use mobiedit::core::{Config, ForwardBackend, Statistics};
 use mobiedit::host::edits::EditsWriter;
+use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Search};
 use mobiedit::host::session::{Session, auto_layer, with_session};
@@ -107,7 +108,7 @@ fn play(args: &DemoArgs, session: &mut Session<'_>) -> anyhow::Result<Status> {
     let restored = scenes.iter().all(|scene| scene.undone == scene.prompt.before);
     let success = scenes.iter().all(|scene| scene.success);
     if json {
-        report::json(&DemoReport { scenes, restored, peak_rss_bytes: report::peak_rss_bytes() })?;
+        report::json(&DemoReport { scenes, restored, peak_rss_bytes: peak_rss_bytes() })?;
     } else {
         writeln!(Stdout, "All three taken back (`mobiedit list` still shows them)")?;
         for scene in &scenes {

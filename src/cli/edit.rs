@@ -10,6 +10,7 @@ use mobiedit::core::{Config, ForwardBackend};
 use mobiedit::host::checkpoint::CheckpointFile;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::export;
+use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Found, Search};
 use mobiedit::host::session::{Session, SessionOptions, auto_layer, with_session};
@@ -76,7 +77,7 @@ impl<'a> EditReport<'a> {
             forward_passes: found.progress.forward_passes,
             rows: found.progress.rows,
             seconds: took.as_secs_f64(),
-            peak_rss_bytes: report::peak_rss_bytes(),
+            peak_rss_bytes: peak_rss_bytes(),
             layer: search.layer,
             edit_id: stored.map(|stored| stored.edit_id.as_str()),
             adapter_path: stored.map(|stored| stored.adapter_path.as_str()),

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod demo;
 mod edit;
+mod eval;
 mod export;
 mod folder;
 mod generate;
@@ -50,6 +51,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Eval(args) => eval::run(&args),
     };
     match result {
         Ok(status) => status.into(),

@@ -1,6 +1,5 @@
-//! What is printed: results on stdout, notes on stderr; and how much memory was used at most.
+//! What is printed: results on stdout, notes on stderr.
 
-use std::fs;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -38,12 +37,4 @@ pub(crate) fn note(text: &str) {
 /// One line on stderr; where nobody can read it, it is lost.
 pub(crate) fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Most bytes of physical memory that this process ever had at once; `None` where the system does not say.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }

@@ -41,6 +41,24 @@ impl Bar {
         Self(bar)
     }
 
+    /// A bar for a long run of things that take similar time, with an estimate of what is left; `done` were done before.
+    pub(crate) fn with_estimate(name: &'static str, done: usize, all: usize) -> Self {
+        let bar = Self::new(name);
+        let style = "{prefix:>12} [{bar:30}] {pos}/{len} {msg} {elapsed}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.0.set_style(style);
+        }
+        bar.at(done, all);
+        bar.0.reset_eta();
+        bar
+    }
+
+    /// What a search inside of it comes to.
+    pub(crate) fn inner(&self, progress: &Progress) {
+        let (step, p) = (progress.step, progress.p_target);
+        self.0.set_message(format!("step {step}, P(target) {p:.3}"));
+    }
+
     /// `done` of `all`.
     pub(crate) fn at(&self, done: usize, all: usize) {
         self.0.set_length(all as u64);

@@ -74,7 +74,7 @@ fn pick(rng: &mut Xoshiro256PlusPlus, below: usize) -> usize {
     (rng.next_u64() % below.max(1) as u64) as usize
 }
 
-fn shuffle<T>(rng: &mut Xoshiro256PlusPlus, items: &mut [T]) {
+pub(crate) fn shuffle<T>(rng: &mut Xoshiro256PlusPlus, items: &mut [T]) {
     for i in (1..items.len()).rev() {
         items.swap(i, pick(rng, i + 1));
     }

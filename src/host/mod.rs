@@ -4,6 +4,7 @@
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
 //! - Many edits to measure: [`eval`], [`facts`].
+//! - What the process takes: [`memory`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
@@ -17,6 +18,7 @@ pub mod gguf_file;
 pub mod identity;
 pub mod journal;
 pub mod map;
+pub mod memory;
 pub mod model_file;
 pub mod prompts;
 mod scored_bpe;

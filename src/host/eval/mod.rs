@@ -3,11 +3,20 @@
 //! A [`dataset`]'s records become [`line`]s of results.
 //!
 //! - What a model says to a record, and how that is scored: [`measure`], [`fluency`].
+//! - Which records, edited how: a [`selection`] of them, each [`run`] from the clean model or [`sequential`]ly, by a search
+//!   or by [`given`] patches.
+//! - What is kept: the lines in an output [`folder`]; [`merge`] joins shards.
 //! - What many lines come to: [`summary`].
 
 pub mod dataset;
 pub mod fluency;
+pub mod folder;
+pub mod given;
 pub mod line;
 pub mod measure;
+pub mod merge;
 mod reading;
+pub mod run;
+pub mod selection;
+pub mod sequential;
 pub mod summary;
