@@ -5,15 +5,15 @@ use std::hash::Hasher;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use mobiedit::backends::patches::MAX_PATCHES;
 use mobiedit::core::{Config, ForwardBackend};
 use mobiedit::host::eval::dataset::{self, Dataset, Format, Record};
 use mobiedit::host::eval::folder::{Contents, Folder, LINE_FORMAT, Settings};
 use mobiedit::host::eval::given::GivenPatches;
-use mobiedit::host::eval::line::Line;
 use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
 use mobiedit::host::eval::selection::Selection;
+use mobiedit::host::eval::summary::{Summary, table};
 use mobiedit::host::eval::{merge, sequential};
 use mobiedit::host::identity::Fnv;
 use mobiedit::host::search::Search;
@@ -260,6 +260,7 @@ struct EvalReport<'a> {
     /// Passed over by --known.
     unknown_left_out: usize,
     without_patch: usize,
+    summary: Summary,
 }
 
 fn show(contents: &Contents, json: bool) -> anyhow::Result<()> {
@@ -270,23 +271,12 @@ fn show(contents: &Contents, json: bool) -> anyhow::Result<()> {
         malformed: contents.selection.malformed,
         unknown_left_out: contents.selection.unknown,
         without_patch: contents.selection.without_patch,
+        summary: Summary::of(&contents.lines),
     };
-    if json { report::json(&report) } else { print(contents).context("the table cannot be printed") }
-}
-
-fn print(contents: &Contents) -> anyhow::Result<()> {
+    if json {
+        return report::json(&report);
+    }
     let mut out = Stdout;
-    let lines: Vec<&Line> = contents.lines.iter().filter(|line| line.refused.is_none()).collect();
-    let exact = |hits: Vec<bool>| 100.0 * hits.iter().filter(|hit| **hit).count() as f64 / hits.len().max(1) as f64;
-    let rewrite = exact(lines.iter().filter_map(|line| Some(line.rewrite.as_ref()?.exact)).collect());
-    let rephrase = exact(lines.iter().flat_map(|line| line.rephrase.iter().map(|a| a.exact)).collect());
-    let locality = exact(lines.iter().flat_map(|line| line.locality.iter().map(|k| k.exact)).collect());
-    writeln!(
-        out,
-        "{} records, {} edited: by free generation, success {rewrite:.1} %, rephrase {rephrase:.1} %, locality {locality:.1} %",
-        contents.lines.len(),
-        lines.len()
-    )?;
-    writeln!(out, "results in {}", contents.path.display())?;
-    Ok(())
+    write!(out, "{}", table(&[(&contents.settings.preset, &report.summary)]))?;
+    Ok(writeln!(out, "results in {}", report.out)?)
 }
