@@ -6,7 +6,7 @@
 //! - Which records, edited how: a [`selection`] of them, each [`run`] from the clean model or [`sequential`]ly, by a search
 //!   or by [`given`] patches.
 //! - What is kept: the lines in an output [`folder`]; [`merge`] joins shards.
-//! - What many lines come to: [`summary`].
+//! - What many lines come to: [`summary`], and for people: [`report`].
 
 pub mod dataset;
 pub mod fluency;
@@ -16,6 +16,7 @@ pub mod line;
 pub mod measure;
 pub mod merge;
 mod reading;
+pub mod report;
 pub mod run;
 pub mod selection;
 pub mod sequential;
