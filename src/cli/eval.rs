@@ -11,6 +11,7 @@ use mobiedit::core::{Config, ForwardBackend};
 use mobiedit::host::eval::dataset::{self, Dataset, Format, Record};
 use mobiedit::host::eval::folder::{Contents, Folder, LINE_FORMAT, Settings};
 use mobiedit::host::eval::given::GivenPatches;
+use mobiedit::host::eval::report as page;
 use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
 use mobiedit::host::eval::selection::Selection;
 use mobiedit::host::eval::summary::{Summary, table};
@@ -261,9 +262,14 @@ struct EvalReport<'a> {
     unknown_left_out: usize,
     without_patch: usize,
     summary: Summary,
+    /// The page for people.
+    report: String,
 }
 
+/// Writes the page, and prints what it says in short.
 fn show(contents: &Contents, json: bool) -> anyhow::Result<()> {
+    let (name, settings, lines) = (contents.settings.preset.clone(), contents.settings.pairs(), contents.lines.clone());
+    page::write(&contents.path, &[page::Run { name, settings, lines, drift: Vec::new() }])?;
     let report = EvalReport {
         out: contents.path.display().to_string(),
         settings: &contents.settings,
@@ -272,11 +278,12 @@ fn show(contents: &Contents, json: bool) -> anyhow::Result<()> {
         unknown_left_out: contents.selection.unknown,
         without_patch: contents.selection.without_patch,
         summary: Summary::of(&contents.lines),
+        report: contents.path.join("report.html").display().to_string(),
     };
     if json {
         return report::json(&report);
     }
     let mut out = Stdout;
     write!(out, "{}", table(&[(&contents.settings.preset, &report.summary)]))?;
-    Ok(writeln!(out, "results in {}", report.out)?)
+    Ok(writeln!(out, "results in {}, to be looked at in {}", report.out, report.report)?)
 }

@@ -29,7 +29,7 @@ pub enum MergeError {
         second: PathBuf,
     },
     /// Shards were not given.
-    #[error("of {of} shards, {count} are missing, the first is shard {first}")]
+    #[error("{count} of {of} shards missing: shard {first} first of all")]
     Missing {
         /// How many are missing.
         count: usize,
