@@ -72,7 +72,12 @@ struct Prefilled<'t, 'm> {
 }
 
 /// Poses each of `edits` to the shipped model.
-fn with_each(float: bool, layer: usize, edits: &[GoldenEdit], check: impl Fn(&mut Prefilled<'_, '_>, &GoldenEdit) + Sync) {
+fn with_each(
+    float: bool,
+    layer: usize,
+    edits: &[&GoldenEdit],
+    check: impl Fn(&mut Prefilled<'_, '_>, &GoldenEdit) + Sync,
+) {
     let options = SessionOptions { float, ..SessionOptions::default() };
     let done = with_session(&options, |session| -> Result<(), SessionError> {
         let spec = session.transformer.spec();
@@ -153,50 +158,139 @@ impl Prefilled<'_, '_> {
     }
 }
 
+/// Largest difference of nll, kl and L from PyTorch's, in nats.
+const LOSS_BOUND: f64 = 1e-4;
+/// Where differences are taken, as a part of ‖v0‖.
+const SPACING: f64 = 0.01;
+/// Least cosine of dense differences in W8A16 with the exact gradient.
+const W8A16_BOUND: f64 = 0.99;
+
 #[test]
 fn the_loss_in_float_is_pytorchs() {
     let golden = golden();
-    with_each(true, golden.layer, &golden.edits, |prefilled, edit| {
+    let all: Vec<&GoldenEdit> = golden.edits.iter().collect();
+    with_each(true, golden.layer, &all, |prefilled, edit| {
         let norm = prefilled.value.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         assert!((norm / edit.value_norm - 1.0).abs() < 1e-5, "{}: ‖v0‖ {norm}", edit.subject);
         for point in &edit.points {
-            let loss = prefilled.losses(&point.delta)[0];
-            let objective = prefilled.objectives(&point.delta)[0];
-            println!("{} {}: {:.1e} {:.1e} {:.1e}", edit.subject, point.at, (f64::from(loss.nll) - point.nll).abs(), (f64::from(loss.kl) - point.kl).abs(), (objective - point.loss).abs());
-            assert!((f64::from(loss.nll) - point.nll).abs() < LOSS_BOUND, "{} {}: {loss:?}", edit.subject, point.at);
-            assert!((f64::from(loss.kl) - point.kl).abs() < LOSS_BOUND, "{} {}: {loss:?}", edit.subject, point.at);
-            assert!((objective - point.loss).abs() < LOSS_BOUND, "{} {}: {objective}", edit.subject, point.at);
-            assert_eq!(loss.hits, point.hits, "{} {}", edit.subject, point.at);
+            let what = format!("{} at {}", edit.subject, point.at);
+            let (loss, objective) = (prefilled.losses(&point.delta)[0], prefilled.objectives(&point.delta)[0]);
+            let ours = [f64::from(loss.nll), f64::from(loss.kl), objective];
+            for (ours, theirs) in ours.into_iter().zip([point.nll, point.kl, point.loss]) {
+                assert!((ours - theirs).abs() < LOSS_BOUND, "{what}: {ours} instead of {theirs}");
+            }
+            assert_eq!(loss.hits, point.hits, "{what}");
         }
     });
 }
 
-/// Largest difference of nll, kl and L from PyTorch's, in nats.
-const LOSS_BOUND: f64 = 1e-4;
-
-/// Dense differences along all basis vectors against the exact gradient, at every golden point.
-fn dense_differences_are_the_gradient(float: bool, bound: f64) {
+/// Dense differences along all basis vectors against the exact gradient.
+fn dense_differences_are_the_gradient(float: bool, bound: f64, asked: impl Fn(&GoldenEdit, &Point) -> bool + Sync) {
     let golden = golden();
-    let short: Vec<GoldenEdit> = golden.edits;
-    with_each(float, golden.layer, &short, |prefilled, edit| {
-        for point in &edit.points {
-            for part in [0.002, 0.005, 0.01, 0.02, 0.05] {
-            let h = (part * edit.value_norm) as f32;
-            let dense = prefilled.dense_gradient(&point.delta, h);
-            let (cos, ratio) = (cosine(&dense, &point.gradient), inner(&dense, &point.gradient) / inner(&point.gradient, &point.gradient));
-            println!("{part} {} {} ({} prefixes): cosine {cos:.6}, length {ratio:.4}", edit.subject, point.at, edit.prefixes);
-            }
+    let edits: Vec<&GoldenEdit> = golden.edits.iter().filter(|e| e.points.iter().any(|p| asked(e, p))).collect();
+    assert!(edits.len() >= 2);
+    with_each(float, golden.layer, &edits, |prefilled, edit| {
+        for point in edit.points.iter().filter(|point| asked(edit, point)) {
+            let dense = prefilled.dense_gradient(&point.delta, (SPACING * edit.value_norm) as f32);
+            let length = (inner(&dense, &dense) / inner(&point.gradient, &point.gradient)).sqrt();
+            let cosine = cosine(&dense, &point.gradient);
+            let what = format!("{} behind {} prefixes, at {}", edit.subject, edit.prefixes, point.at);
+            println!("{what}: cosine {cosine:.6}, length {length:.4}");
+            assert!(cosine >= bound, "{what}: cosine {cosine}");
+            assert!((length - 1.0).abs() < 1.0 - bound, "{what}: {length} times the length");
         }
     });
-    let _ = bound;
 }
 
 #[test]
 fn dense_differences_in_float_are_the_exact_gradient() {
-    dense_differences_are_the_gradient(true, 0.999);
+    // Float arithmetic is slow: all points of the shortest edit, and one each of the others.
+    dense_differences_are_the_gradient(true, 0.999, |edit, point| edit.prefixes == 0 || point.at == "near the end");
 }
 
 #[test]
 fn dense_differences_in_w8a16_are_the_exact_gradient() {
-    dense_differences_are_the_gradient(false, 0.99);
+    dense_differences_are_the_gradient(false, W8A16_BOUND, |_, _| true);
+}
+
+/// How the cosine of an estimate from N directions with the exact gradient g of d numbers is distributed, if differences were
+/// exact: its square has a beta distribution with parameters N/2 and b/2.
+///
+/// - Gaussian: b = d − 1. The estimate is Uᵀ(Ug)/N for N rows U. With g along the first axis and a = U g/‖g‖, its first
+///   component is ‖a‖², and each of the d − 1 others is a normal number times ‖a‖: cos² = ‖a‖² / (‖a‖² + χ²(d − 1)), where
+///   ‖a‖² is χ²(N), independent of the other.
+/// - Orthogonal: b = d − N. The estimate is g's projection onto a random subspace of N dimensions, and cos² is the share of ‖g‖²
+///   that lies there.
+///
+/// So E cos² = N / (N + d − 1), and N / d.
+struct Theory {
+    /// E cos.
+    mean: f64,
+    /// Standard deviation of cos.
+    deviation: f64,
+}
+
+impl Theory {
+    fn new(kind: Directions, directions: usize, width: usize) -> Self {
+        let all = if kind == Directions::Orthogonal { width } else { directions + width - 1 };
+        let mean = gamma_ratio(directions) / gamma_ratio(all);
+        let variance = directions as f64 / all as f64 - mean * mean;
+        Self { mean, deviation: variance.max(0.0).sqrt() }
+    }
+}
+
+/// Γ((n + 1) / 2) / Γ(n / 2), from Γ(x + 1) = x Γ(x).
+fn gamma_ratio(n: usize) -> f64 {
+    (1..n).fold(1.0 / std::f64::consts::PI.sqrt(), |ratio, n| n as f64 / 2.0 / ratio)
+}
+
+/// Numbers of directions, and how many estimates are made of each.
+const DRAWS: [(usize, u64); 5] = [(1, 192), (4, 96), (16, 48), (64, 16), (256, 4)];
+/// Standard errors that a mean may be off. All draws have fixed seeds: a run does not differ from the next.
+const ERRORS: f64 = 4.0;
+/// What differences of finite width and W8A16 may take of the cosine.
+const ROUNDING: f64 = 0.01;
+
+/// The editor's estimates at δ = 0 of the shortest edit: as near the exact gradient as theory says, and on the mean equal to it.
+fn estimates_are_as_good_as_theory(kind: Directions) {
+    let golden = golden();
+    let shortest: Vec<&GoldenEdit> = golden.edits.iter().filter(|edit| edit.prefixes == 0).collect();
+    assert_eq!(shortest.len(), 1);
+    with_each(false, golden.layer, &shortest, |prefilled, edit| {
+        let point = edit.points.iter().find(|point| point.delta.iter().all(|x| *x == 0.0)).unwrap();
+        let (exact, width) = (&point.gradient, point.gradient.len());
+        let (mut sum, mut drawn) = (vec![0.0; width], 0);
+        println!("{kind:?}, {width} dimensions\n   N  estimates  cosine  theory  standard error");
+        for (directions, count) in DRAWS {
+            let mut cosines = 0.0;
+            for seed in 0..count {
+                let estimate = prefilled.estimate(kind, directions, 1000 * directions as u64 + seed);
+                cosines += cosine(&estimate, exact);
+                sum.iter_mut().zip(&estimate).for_each(|(sum, x)| *sum += directions as f64 * x);
+                drawn += directions;
+            }
+            let (mean, theory) = (cosines / count as f64, Theory::new(kind, directions, width));
+            let error = theory.deviation / (count as f64).sqrt();
+            println!("{directions:4}  {count:9}  {mean:.4}  {:.4}  {error:.4}", theory.mean);
+            assert!((mean - theory.mean).abs() < ERRORS * error + ROUNDING, "{kind:?}, {directions}: {mean}");
+        }
+        // Along g, a direction gives ‖g‖² times the square of a number of variance 1: mean 1, variance at most 2.
+        let along = inner(&sum, exact) / drawn as f64 / inner(exact, exact);
+        let error = (2.0 / drawn as f64).sqrt();
+        let (all, theory) = (cosine(&sum, exact), Theory::new(Directions::Gaussian, drawn, width));
+        println!("{drawn:4}  all       {all:.4}  {:.4}  along the gradient {along:.4}, error {error:.4}", theory.mean);
+        assert!((along - 1.0).abs() < ERRORS * error + ROUNDING, "{kind:?}: {along} along the gradient");
+        // Orthogonal ones are better than as many independent ones.
+        assert!(all > theory.mean - ERRORS * theory.deviation - ROUNDING, "{kind:?}: {all} of all");
+    });
+}
+
+#[test]
+fn gaussian_estimates_are_unbiased_and_as_good_as_theory_says() {
+    estimates_are_as_good_as_theory(Directions::Gaussian);
+}
+
+#[test]
+fn orthogonal_estimates_are_unbiased_and_as_good_as_theory_says() {
+    estimates_are_as_good_as_theory(Directions::Orthogonal);
 }
