@@ -258,3 +258,17 @@ fn wrong_usage_is_told_apart() {
     assert_eq!(help.code, Some(0));
     assert!(help.stdout.contains("Exit codes: 0"), "{}", help.stdout);
 }
+
+#[test]
+fn a_trace_of_words_that_make_none_is_refused() {
+    let place = Place::new();
+    let trace = |prompt: &'static str, subject: &'static str| ["trace", "--prompt", prompt, "--subject", subject];
+    refuse(&place, &trace("The capital of France is", "France"), &["places for the subject", "{}"]);
+    refuse(&place, &trace("The capital of {} is", " "), &["the subject is empty"]);
+    let with = |flag, value| [trace("The capital of {} is", "France").as_slice(), &[flag, value]].concat();
+    refuse(&place, &with("--target", " "), &["the target is empty"]);
+    let long = format!("{{}} {}", "is ".repeat(300));
+    refuse(&place, &["trace", "--prompt", &long, "--subject", "France"], &["context has room for 256"]);
+    let file = write(&place, "a file", b"");
+    refuse(&place, &with("--out", file.to_str().unwrap()), &["trace.svg cannot be written"]);
+}

@@ -35,7 +35,7 @@ pub mod prefix_cache;
 pub mod problem;
 mod progress;
 pub mod rank_one;
-mod rng;
+pub mod rng;
 mod statistics;
 pub mod storage;
 mod value;

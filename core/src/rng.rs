@@ -15,7 +15,7 @@ pub(crate) const fn mix(x: u64) -> u64 {
 }
 
 /// The stream of direction `index` of step `step`.
-pub(crate) fn stream(seed: u64, step: u32, index: u32) -> impl Rng {
+pub fn stream(seed: u64, step: u32, index: u32) -> impl Rng {
     Xoshiro256PlusPlus::seed_from_u64(mix(seed ^ mix((u64::from(step) << 32) | u64::from(index))))
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn stream(seed: u64, step: u32, index: u32) -> impl Rng {
 ///
 /// u₁ = (upper 24 bits + 1) / 2²⁴ in (0, 1], u₂ = (24 bits below the middle) / 2²⁴; the pair is √(−2 ln u₁) times
 /// (cos 2πu₂, sin 2πu₂), by `libm`. Nothing is rejected, so element i always comes from the same bits; |x| < 5.77.
-pub(crate) fn gaussian(rng: &mut impl Rng, out: &mut [f32]) {
+pub fn gaussian(rng: &mut impl Rng, out: &mut [f32]) {
     const STEP: f32 = 1.0 / (1 << 24) as f32;
     for pair in out.chunks_mut(2) {
         let bits = rng.next_u64();

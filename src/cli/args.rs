@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write an edit for other programs
     Export(ExportArgs),
+    /// Show where the model keeps a fact, and which layer to edit: causal tracing
+    Trace(TraceArgs),
     /// Three edits of the built-in model, before and after
     Demo(DemoArgs),
     /// Measure many edits
@@ -208,6 +210,35 @@ pub(crate) struct ExportArgs {
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The prompt, with {} where the subject goes: "The capital of {} is"
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// The subject: "France"
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// The answer whose first token is watched [default: what the model says]
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// Runs with noise on the subject, which are averaged over
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) samples: u32,
+    /// Seed of the noise: the same seed gives the same bits
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Neighbouring layers whose MLP outputs are put back together [default: a fifth of the layers]
+    #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window: Option<u32>,
+    /// Write the tables as a picture, trace.svg, into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

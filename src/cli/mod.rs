@@ -11,6 +11,7 @@ mod generate;
 mod inspect;
 mod report;
 mod running;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,7 @@ pub(crate) fn run() -> ExitCode {
         Command::List(args) => folder::list(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Eval(args) => eval::run(&args),

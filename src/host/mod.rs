@@ -6,6 +6,7 @@
 //! - Many edits to measure: [`eval`], [`facts`].
 //! - What the process takes: [`memory`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
+//! - Where a fact lies: [`trace`], drawn by [`heat_map`].
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
 pub mod atomic_file;
@@ -15,6 +16,7 @@ pub mod eval;
 pub mod export;
 pub mod facts;
 pub mod gguf_file;
+pub mod heat_map;
 pub mod identity;
 pub mod journal;
 pub mod map;
@@ -26,4 +28,5 @@ pub mod search;
 pub mod session;
 pub mod statistics;
 pub mod tokenizer;
+pub mod trace;
 pub mod vocabulary;

@@ -2,6 +2,8 @@
 //!
 //! Chooses no prefixes and runs no model.
 
+use std::ops::Range;
+
 use mobiedit_core::problem::{MAX_TARGET_TOKENS, Prompt, Role};
 
 use crate::host::tokenizer::{Tokenizer, TokenizerError};
@@ -81,6 +83,15 @@ impl<'a> Template<'a> {
             Some((before, after)) if found == 1 => Ok(Self { before, after: after.trim_end() }),
             _ => Err(PromptError::Placeholders { prompt: prompt.to_owned(), found }),
         }
+    }
+
+    /// Tokens of the prompt with `subject` in it, and which of them are the subject's: those that reach across its border
+    /// are counted among them.
+    ///
+    /// # Errors
+    /// An empty subject, one that the vocabulary cannot express.
+    pub fn tokens(&self, tokenizer: &Tokenizer, subject: &str) -> Result<(Vec<u32>, Range<usize>), PromptError> {
+        around(tokenizer, self.before, checked_subject(tokenizer, subject)?, self.after)
     }
 
     /// The prompt with the subject in it.
@@ -193,10 +204,21 @@ pub fn tokenise(
     after: &str,
     role: Role,
 ) -> Result<TokenPrompt, PromptError> {
+    let (tokens, of_subject) = around(tokenizer, before, subject, after)?;
+    Ok(TokenPrompt { tokens, subject_last: of_subject.end - 1, role })
+}
+
+/// Tokens of `before + subject + after`, and the positions of the subject's, at least one.
+fn around(
+    tokenizer: &Tokenizer,
+    before: &str,
+    subject: &str,
+    after: &str,
+) -> Result<(Vec<u32>, Range<usize>), PromptError> {
     let encoded = tokenizer.encode(&format!("{before}{subject}{after}"))?;
     let (first, end) = (before.len(), before.len() + subject.len());
     let of_subject = |&(from, to): &(usize, usize)| from < end && to > first && from < to;
-    let subject_last =
-        encoded.spans.iter().rposition(of_subject).ok_or_else(|| PromptError::Subject(subject.to_owned()))?;
-    Ok(TokenPrompt { tokens: encoded.ids, subject_last, role })
+    let positions = encoded.spans.iter().position(of_subject).zip(encoded.spans.iter().rposition(of_subject));
+    let (first, last) = positions.ok_or_else(|| PromptError::Subject(subject.to_owned()))?;
+    Ok((encoded.ids, first..last + 1))
 }

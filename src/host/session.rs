@@ -69,7 +69,7 @@ pub enum SessionError {
         context: usize,
     },
     /// The memory for activations, or for the keys and values of a text, cannot be had.
-    #[error("{mib} MiB of memory cannot be had: ask for less with --memory-limit or --max-new-tokens")]
+    #[error("{mib} MiB of memory cannot be had: ask for less with --memory-limit, --max-new-tokens or --samples")]
     Memory {
         /// Asked for.
         mib: usize,
@@ -94,7 +94,8 @@ pub enum SessionError {
 }
 
 /// The edit layer where none is asked for: a seventh of the way up. That is layer 5 of Qwen2.5-3B's 36, the paper's, and
-/// layer 1 of the shipped model's 8, where its edits take fewest passes and carry over to most rephrasings.
+/// layer 1 of the shipped model's 8. Causal tracing ([`trace`](crate::host::trace)) has its peak there one layer lower, and
+/// edits of either layer score the same; above layer 1 both get worse: the table is in `core/DESIGN.md`, "Which layer".
 pub fn auto_layer(layers: usize) -> usize {
     layers / 7
 }
@@ -147,7 +148,7 @@ fn lend<T, E: From<SessionError>>(
 }
 
 /// Memory that the system only provides where it is used; an error where even the addresses for it are missing.
-fn zeros(len: usize) -> Result<Vec<f32>, SessionError> {
+pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, SessionError> {
     let tried = Vec::<f32>::new().try_reserve_exact(len);
     tried.map_err(|_| SessionError::Memory { mib: mib(len) })?;
     Ok(vec![0.0; len])
