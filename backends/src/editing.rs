@@ -102,6 +102,51 @@ impl<D: Device> Transformer<'_, D> {
         Ok(())
     }
 
+    /// Runs a whole prompt, nothing cached, with δ added after `layer` at the subject's last token, and copies out what the
+    /// layers above attend to: keys and values of all positions, each `(layers above, tokens, kv_dim)`.
+    ///
+    /// # Errors
+    /// Those of [`capture`](Self::capture).
+    pub fn capture_attended(
+        &mut self,
+        prompt: &Prompt<'_>,
+        layer: usize,
+        delta: &[f32],
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) -> Result<(), ForwardError<D::Error>> {
+        let spec = self.model.config.spec;
+        let len = prompt.tokens.len().saturating_mul(spec.kv_dim).max(1);
+        let need = spec.layers.saturating_sub(layer + 1).saturating_mul(len);
+        check_len(keys.len(), need)?;
+        check_len(values.len(), need)?;
+        let act = self.run_to_delta(prompt, layer, Some(delta))?;
+        let segments = [Segment { rows: prompt.tokens.len(), ..Segment::default() }];
+        let rows = Rows { copies: 1, segments: &segments };
+        let out = keys.chunks_exact_mut(len).zip(values.chunks_exact_mut(len));
+        for (at, (keys, values)) in (layer + 1..spec.layers).zip(out) {
+            self.layer(at, &act, rows, &mut [], 0, false)?;
+            copy_prefix(self.slice(act.k)?, keys);
+            copy_prefix(self.slice(act.v)?, values);
+        }
+        Ok(())
+    }
+
+    /// Every row of a prompt up to `layer`, δ added there.
+    fn run_to_delta(
+        &mut self,
+        prompt: &Prompt<'_>,
+        layer: usize,
+        delta: Option<&[f32]>,
+    ) -> Result<Activations, ForwardError<D::Error>> {
+        let act = self.run_sequence(prompt.tokens, layer)?;
+        if let Some(delta) = delta {
+            let (per_copy, at) = (prompt.tokens.len(), [prompt.subject_last as u32]);
+            self.run(&mut [], &[Op::Inject { x: act.x, per_copy, copies: 1, rows: &at, delta }])?;
+        }
+        Ok(act)
+    }
+
     /// Fills one prompt's part of the cache, its key, and hands back whether all went well; the state stays in `work`.
     fn prefill_prompt(
         &mut self,
@@ -266,11 +311,7 @@ impl<D: Device> Transformer<'_, D> {
         clean: Slot,
     ) -> Result<(Reads, Slot), ForwardError<D::Error>> {
         let tokens = prompt.tokens.len();
-        let act = self.run_sequence(prompt.tokens, problem.layer())?;
-        if let Some(delta) = delta {
-            let at = [prompt.subject_last as u32];
-            self.run(&mut [], &[Op::Inject { x: act.x, per_copy: tokens, copies: 1, rows: &at, delta }])?;
-        }
+        let act = self.run_to_delta(prompt, problem.layer(), delta)?;
         let segments = [Segment { rows: tokens, ..Segment::default() }];
         let rows = Rows { copies: 1, segments: &segments };
         for layer in problem.layer() + 1..self.model.config.spec.layers {

@@ -6,9 +6,10 @@
 //! - Which records, edited how: a [`selection`] of them, each [`run`] from the clean model or [`sequential`]ly, by a search
 //!   or by [`given`] patches.
 //! - What is kept: the lines in an output [`folder`]; [`merge`] joins shards.
-//! - What many lines come to: [`summary`], and for people: [`report`].
+//! - What many lines come to: [`summary`], and for people: [`report`]; [`drift`] shows that the prefix cache is exact.
 
 pub mod dataset;
+pub mod drift;
 pub mod fluency;
 pub mod folder;
 pub mod given;

@@ -207,14 +207,14 @@ fn figure(file: &str, plot: &Plot) -> String {
 fn comparison(runs: &[(&Run, &Summary)]) -> String {
     let rows: Vec<_> = runs.iter().map(ours).chain(PUBLISHED.iter().map(published)).collect();
     let headings =
-        ["who", "model", "method", "edit success", "locality", "portability", "seconds", "memory GB", "source"];
+        ["who", "model", "method", "from", "edit success", "locality", "portability", "seconds", "memory GB"];
     format!(
         "<p class=\"note\"><b>These rows cannot be compared one to one.</b> The shaded ones are the paper's own measurements, \
          on models of 3 billion parameters and on phones (Redmi K60 and K70, OnePlus: theirs on NPUs, the other methods on \
-         CPUs, some of them out of swap). Ours are of this page's runs, on this page's model and machine. Percent by teacher \
+         CPUs). Ours are of this page's runs, on this page's model and machine. Percent by teacher \
          forcing, as EasyEdit measures and the paper reports; by free generation in the table above. Seconds: our median; \
          the paper's from the fastest phone to the slowest. A dash is a number that we have not, or could not find.</p>\n{}",
-        table(3, &headings, &rows)
+        table(4, &headings, &rows)
     )
 }
 
@@ -226,12 +226,12 @@ fn ours((run, summary): &(&Run, &Summary)) -> (&'static str, Vec<String>) {
         String::from("this page"),
         escape(model),
         escape(&run.name),
+        format!("{} records", of.records),
         percent(of.success.tokens),
         percent(of.locality.tokens),
         percent(of.portability.tokens),
         number(cost.seconds.map(|of| of.median), 2),
         number(gb, 2),
-        format!("{} records", of.records),
     ];
     ("", cells)
 }
@@ -242,12 +242,12 @@ fn published(of: &Published) -> (&'static str, Vec<String>) {
         String::from("the paper"),
         escape(of.on),
         escape(of.method),
+        escape(of.source),
         number(of.success, 1),
         number(of.locality, 1),
         number(of.portability, 1),
         seconds,
         number(of.memory, 1),
-        escape(of.source),
     ];
     ("paper", cells)
 }

@@ -142,6 +142,7 @@ where
     Y: Ranged + ValueFormatter<Y::ValueType>,
 {
     let [x_name, y_name] = names;
+    let (_, height) = chart.plotting_area().dim_in_pixel();
     chart
         .configure_mesh()
         .axis_style(faint(0.6))
@@ -151,8 +152,8 @@ where
         .axis_desc_style(ink(15))
         .x_desc(x_name)
         .y_desc(y_name)
-        .x_labels(8)
-        .y_labels(6)
+        .x_labels(10)
+        .y_labels((height as usize / 28).clamp(2, 10))
         .x_label_formatter(x_label)
         .y_label_formatter(y_label)
         .draw()
