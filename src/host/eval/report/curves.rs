@@ -138,11 +138,12 @@ pub(super) fn drift(runs: &[Run]) -> Result<Option<Plot>, ReportError> {
     let Some(last) = all().map(|drift| drift.step).max() else { return Ok(None) };
     let most = all().map(|drift| drift.cached.max(drift.recomputed)).fold(1e-6, f64::max);
     let worst = all().map(|drift| drift.cached).fold(0.0, f64::max);
+    let worst = if worst == 0.0 { String::from("exactly 0") } else { format!("at most {worst:.1e}") };
     let caption = format!(
         "1 − cosine between keys and values during a search and the clean model's, mean over prompts and layers above the \
-         edit layer. Whole line: the positions that the prefix cache keeps (largest: {worst:.1e}); dotted: the positions \
-         that every pass computes anew. The paper's figure 4 shows reused activations going stale from step to step; here \
-         attention is causal and nothing before the subject sees the change, so the cache is exact."
+         edit layer. Whole line: the positions that the prefix cache keeps ({worst}); dotted: the positions \
+         that every pass computes anew. The paper (figure 4) finds that what it reuses goes stale from step to step; here \
+         attention is causal, and nothing before the subject sees the change."
     );
     let plot = Plot::draw("Drift of cached activations", caption, HEIGHT, |area| {
         let with: Vec<_> = runs.iter().enumerate().filter(|(_, run)| !run.drift.is_empty()).collect();

@@ -209,11 +209,12 @@ fn comparison(runs: &[(&Run, &Summary)]) -> String {
     let headings =
         ["who", "model", "method", "from", "edit success", "locality", "portability", "seconds", "memory GB"];
     format!(
-        "<p class=\"note\"><b>These rows cannot be compared one to one.</b> The shaded ones are the paper's own measurements, \
-         on models of 3 billion parameters and on phones (Redmi K60 and K70, OnePlus: theirs on NPUs, the other methods on \
-         CPUs). Ours are of this page's runs, on this page's model and machine. Percent by teacher \
-         forcing, as EasyEdit measures and the paper reports; by free generation in the table above. Seconds: our median; \
-         the paper's from the fastest phone to the slowest. A dash is a number that we have not, or could not find.</p>\n{}",
+        "<p class=\"note\"><b>These rows cannot be compared one to one.</b> The shaded ones are measurements of MobiEdit's \
+         authors (arXiv 2506.13772), on models of 3 billion parameters and on phones (K60, K70 and OnePlus: MobiEdit on \
+         their NPUs, the other methods on their CPUs). Ours are of this page's runs, on this page's model and machine, in \
+         percent by teacher forcing, as EasyEdit measures, on which the authors' code is built; by free generation they are \
+         in the table above. Seconds: our median; the authors' from the fastest phone to the slowest. A dash is a number \
+         that is not known here.</p>\n{}",
         table(4, &headings, &rows)
     )
 }

@@ -1,7 +1,8 @@
 //! What MobiEdit's authors measured, for a look side by side. Other models, other machines: nothing of it was measured here.
 //!
-//! Sources: [`V1`] is arXiv 2506.13772v1 with its appendix, [`ICLR`] the version of ICLR 2026 (its table 2 and figure 5).
-//! Only numbers that could be read in a source, or stand in two accounts of it, are here; the others are left out.
+//! [`V1`] is the appendix of arXiv 2506.13772v1, read there. [`ICLR`] is the version of ICLR 2026 (its table 2 and figure 5)
+//! at second hand, from accounts of it: the tables themselves were not at hand when this was written. Numbers that were in
+//! neither are left out.
 
 /// A method's numbers; `None` where they are not known to us.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Published {
     pub(super) source: &'static str,
 }
 
-const V1: &str = "arXiv 2506.13772v1, appendix";
-const ICLR: &str = "MobiEdit, ICLR 2026, table 2 and figure 5";
+const V1: &str = "arXiv v1, appendix";
+const ICLR: &str = "ICLR 2026, at second hand";
 const QWEN: &str = "Qwen2.5-3B-Instruct";
 const LLAMA: &str = "Llama-3.2-3B-Instruct, ZsRE";
 

@@ -114,7 +114,9 @@ fn two_runs_have_every_plot_and_table() {
         check_svg(svg);
     }
     // Passes are 5 to 44 times 200 and 10: the 20th and the 36th of 40 records.
-    for shown in ["known", "unknown", "4800 / 8000", "240 / 400", "1/20", "the paper", "cannot be compared", "80.1"] {
+    for shown in
+        ["known", "unknown", "4800 / 8000", "240 / 400", "1/20", "the paper", "cannot be compared", "80.1", "exactly 0"]
+    {
         assert!(page.contains(shown), "{shown}");
     }
     assert_eq!(page.matches("<svg ").count(), FILES.len());
