@@ -177,7 +177,7 @@ fn control_c_keeps_the_edit_and_the_same_command_goes_on_to_the_same_bits() {
     assert_eq!(running(), 1);
     assert_eq!(place.json(0, &["list"]), json!({ "edits": [] }));
     std::fs::remove_file(place.path("mobiedit-edits/journal.mej")).unwrap();
-    interrupt(&place, &[&EDIT[..], &["--float"]].concat());
+    interrupt(&place, &[&EDIT[..], &["--activations", "float"]].concat());
     assert_eq!(running(), 2, "with other numbers it is another edit");
 
     let resumed = place.json(0, &EDIT);

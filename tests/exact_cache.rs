@@ -17,7 +17,7 @@ use mobiedit::host::export;
 use mobiedit::host::model_file::ModelFile;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Search};
-use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
+use mobiedit::host::session::{Activations, Session, SessionError, SessionOptions, auto_layer, with_session};
 use mobiedit::host::statistics::prefixes;
 use mobiedit::host::tokenizer::Tokenizer;
 
@@ -288,7 +288,8 @@ fn a_solved_patch_is_the_merged_model_up_to_the_rounding_of_its_f16_weights() {
     let path = folder.path().join("merged.gguf");
     let words = EditRequest { prompt: "The capital of {} is".into(), subject: "France".into(), target: "Rome".into() };
     for float in [false, true] {
-        let options = SessionOptions { float, ..SessionOptions::default() };
+        let activations = if float { Activations::Float } else { Activations::Dynamic };
+        let options = SessionOptions { activations, ..SessionOptions::default() };
         let solve = |session: &mut Session<'_>| -> Result<_, SessionError> {
             let prompts = EditPrompts::new(&session.tokenizer, &words, &["It rained all day in the valley."])?;
             let search = Search { config: Config::DEFAULT, layer: auto_layer(session.model.layers.len()), seed: 0 };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mobiedit::backends::generate::{Sequence, argmax};
 use mobiedit::core::ForwardBackend;
-use mobiedit::host::session::{Session, SessionError, SessionOptions, with_session};
+use mobiedit::host::session::{Activations, Session, SessionError, SessionOptions, with_session};
 use serde_json::Value;
 
 /// Largest difference of a logit in float.
@@ -38,7 +38,8 @@ fn compare(session: &mut Session<'_>, row: &Value, mut check: impl FnMut(&[f32],
 }
 
 fn on_the_shipped_model(float: bool, check: impl Fn(&[f32], &Value, u32) + Sync) {
-    let options = SessionOptions { float, ..SessionOptions::default() };
+    let activations = if float { Activations::Float } else { Activations::Dynamic };
+    let options = SessionOptions { activations, ..SessionOptions::default() };
     let done = with_session(&options, |session| -> Result<(), SessionError> {
         let rows = golden();
         assert!(rows.len() >= 4);

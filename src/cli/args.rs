@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Undo(UndoArgs),
     /// List the edits of the edits folder
     List(ListArgs),
+    /// Measure a model once: activation scales, and what an edit should know about its layer
+    Calibrate(CalibrateArgs),
     /// Show what a model file holds, and what an edit of it takes
     Inspect(InspectArgs),
     /// Write an edit for other programs
@@ -43,9 +45,34 @@ pub(crate) enum Command {
     Eval(EvalArgs),
 }
 
-/// Which model runs, and on how much.
+/// Which model runs, on how much, and with what is known about it.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// How linear layers treat their inputs
+    #[arg(long, value_enum, default_value_t = ActivationsArg::Dynamic)]
+    pub(crate) activations: ActivationsArg,
+    /// What `calibrate` wrote, or "none" [default: the file beside the model, MODEL.calibration, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ActivationsArg {
+    /// int16 with a scale per row
+    Dynamic,
+    /// int16 with the calibration's scales, as an NPU has them
+    Static,
+    /// The same with outliers clipped as in the paper: less exact
+    StaticClipped,
+    /// f32: slower, for comparison
+    Float,
+}
+
+/// Which model runs, and on how much.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
     /// A GGUF model [default: the built-in fact model]
     #[arg(long, value_name = "MODEL.gguf")]
     pub(crate) model: Option<PathBuf>,
@@ -56,9 +83,6 @@ pub(crate) struct ModelArgs {
     /// 1,024 tokens at a time take, or all prompts of the edit if they are longer]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) memory_limit: Option<u32>,
-    /// Keep activations in f32 instead of int16: slower, for comparison
-    #[arg(long)]
-    pub(crate) float: bool,
 }
 
 /// Where edits are kept, and how results are printed.
@@ -275,6 +299,29 @@ pub(crate) struct BenchEditArgs {
     pub(crate) layer: LayerArg,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// Text to run the model on, UTF-8: a line at a time, long ones in pieces; a line may have one {subject} in braces
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Run it on built-in statements: what happens without --text too
+    #[arg(long, conflicts_with = "text")]
+    pub(crate) builtin: bool,
+    /// Most tokens to run
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// The layer whose edits will use it, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
+    pub(crate) layer: LayerArg,
+    /// Where to write it [default: MODEL.calibration beside the model]
+    #[arg(long, value_name = "FILE", required_unless_present = "model")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -188,6 +188,7 @@ fn find(
 ) -> anyhow::Result<Ended> {
     let mut statistics = Statistics::default();
     if search.uses_statistics() {
+        note_other_layer(session, search.layer);
         let bar = Bar::new("calibrating");
         statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
     }
@@ -209,6 +210,14 @@ fn find(
     Ok(result?)
 }
 
+/// Says why a calibration does not save the pass over the built-in statements.
+pub(crate) fn note_other_layer(session: &Session<'_>, layer: usize) {
+    if let Some(calibration) = session.calibration.as_ref().filter(|calibration| calibration.layer != layer) {
+        let of = calibration.layer;
+        report::note(&format!("the calibration is of layer {of}: keys of layer {layer} are collected anew"));
+    }
+}
+
 /// Where this very edit is kept while it is interrupted.
 fn checkpoint_file(
     session: &Session<'_>,
@@ -220,7 +229,10 @@ fn checkpoint_file(
     let numbers = [session.identity(search.layer), search.layer as u64, search.seed].map(u64::to_le_bytes);
     let mut inputs: Vec<&[u8]> = numbers.iter().map(|n| n.as_slice()).collect();
     inputs.extend([&request.prompt, &request.subject, &request.target].map(|text| text.as_bytes()));
-    inputs.extend([args.search.preset.name(), if args.model.float { "float" } else { "W8A16" }].map(str::as_bytes));
+    let activations = format!("{:?}", args.model.activations);
+    inputs.extend([args.search.preset.name(), &activations].map(str::as_bytes));
+    let calibration = session.calibration.as_ref().map(|calibration| calibration.to_bytes(&session.model.config));
+    inputs.extend(calibration.as_deref());
     inputs.extend(edits.active().map(|edit| edit.info.edit_id.as_bytes()));
     CheckpointFile::new(edits.folder(), &inputs)
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod demo;
 mod edit;
 mod eval;
@@ -16,9 +17,9 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mobiedit::host::session::SessionOptions;
+use mobiedit::host::session::{Activations, CalibrationFrom, SessionOptions};
 
-use crate::cli::args::{Cli, Command, ModelArgs};
+use crate::cli::args::{ActivationsArg, Cli, Command, ModelArgs, RunArgs};
 
 /// How a command ended, without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Undo(args) => folder::undo(&args),
         Command::List(args) => folder::list(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Trace(args) => trace::run(&args),
@@ -68,11 +70,29 @@ pub(crate) fn run() -> ExitCode {
 
 impl ModelArgs {
     fn options(&self) -> SessionOptions {
+        let calibration = match &self.calibration {
+            None => CalibrationFrom::Beside,
+            Some(path) if path.as_os_str() == "none" => CalibrationFrom::Nowhere,
+            Some(path) => CalibrationFrom::File(path.clone()),
+        };
+        let activations = match self.activations {
+            ActivationsArg::Dynamic => Activations::Dynamic,
+            ActivationsArg::Static => Activations::Static,
+            ActivationsArg::StaticClipped => Activations::StaticClipped,
+            ActivationsArg::Float => Activations::Float,
+        };
+        SessionOptions { activations, calibration, ..self.run.options() }
+    }
+}
+
+impl RunArgs {
+    /// Without a calibration.
+    fn options(&self) -> SessionOptions {
         SessionOptions {
             model: self.model.clone(),
             memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20),
             threads: self.threads.map(usize::from),
-            float: self.float,
+            calibration: CalibrationFrom::Nowhere,
             ..SessionOptions::default()
         }
     }

@@ -1,4 +1,4 @@
-//! Which model an edit belongs to: a hash of its sizes and of the matrix that is edited.
+//! Which model an edit belongs to: a hash of its sizes and of the matrix that is edited. And which a calibration belongs to.
 //!
 //! Tells models apart that were not made to collide; it is no signature.
 
@@ -40,6 +40,28 @@ pub fn identity(model: &Model<'_>, layer: usize) -> u64 {
     }
     if let Some(layer) = model.layers.get(layer) {
         hash.write(layer.down.bytes());
+    }
+    hash.finish()
+}
+
+/// Bytes at either end of a matrix that [`whole_identity`] looks at.
+const ENDS: usize = 4096;
+
+/// Identity of a model as a whole, as far as its activations are concerned: its hyper-parameters, and of every matrix the
+/// shape, the format and the first and last 4 KiB. Reads some MB of a model of several GB.
+pub fn whole_identity(model: &Model<'_>) -> u64 {
+    let mut hash = Fnv::default();
+    hash.write(format!("{:?}", model.config).as_bytes());
+    let ends = [&model.embedding, &model.output_norm, &model.head].into_iter().chain(&model.rope_factors);
+    let of_layers = model.layers.iter().flat_map(|w| {
+        let matrices = [&w.attn_norm, &w.q, &w.k, &w.v, &w.o, &w.ffn_norm, &w.gate, &w.up, &w.down];
+        matrices.into_iter().chain(&w.q_bias).chain(&w.k_bias).chain(&w.v_bias)
+    });
+    for matrix in ends.chain(of_layers) {
+        let bytes = matrix.bytes();
+        hash.write(format!("{:?} {} {}", matrix.format(), matrix.rows(), matrix.cols()).as_bytes());
+        hash.write(&bytes[..bytes.len().min(ENDS)]);
+        hash.write(&bytes[bytes.len().saturating_sub(ENDS)..]);
     }
     hash.finish()
 }

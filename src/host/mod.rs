@@ -3,6 +3,7 @@
 //!
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
+//! - What is measured once: [`calibration`], over a [`text`].
 //! - Many edits to measure: [`eval`], [`facts`].
 //! - What the process takes: [`memory`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
@@ -10,6 +11,7 @@
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
 pub mod atomic_file;
+pub mod calibration;
 pub mod checkpoint;
 pub mod edits;
 pub mod eval;
@@ -27,6 +29,7 @@ mod scored_bpe;
 pub mod search;
 pub mod session;
 pub mod statistics;
+pub mod text;
 pub mod tokenizer;
 pub mod trace;
 pub mod vocabulary;

@@ -2,30 +2,57 @@
 //!
 //! Lends the memory that the crates below do not allocate. Searches nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::gguf::Gguf;
 use mobiedit_backends::model::Model;
 use mobiedit_backends::patches::{MAX_PATCHES, Patches};
+use mobiedit_backends::scales::{ScalesError, StaticScales};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::ForwardBackend;
-use mobiedit_core::problem::{MAX_PROMPTS, Role};
+use mobiedit_core::problem::MAX_PROMPTS;
 use mobiedit_hal_cpu::{CpuError, FastCpu};
 
+use crate::host::calibration::{Calibration, CalibrationError, FEWEST_TOKENS, beside};
 use crate::host::edits::Edit;
 use crate::host::identity::identity;
 use crate::host::model_file::{ModelFile, ModelFileError};
-use crate::host::prompts::{PromptError, tokenise};
-use crate::host::statistics::{Statement, Statistics, statements};
+use crate::host::prompts::PromptError;
+use crate::host::statistics::{Statement, Statistics, built_in_lines};
+use crate::host::text::{self, TextError};
 use crate::host::tokenizer::{Tokenizer, TokenizerError};
 
 /// Rows of a forward pass where no memory limit says otherwise.
 const ROWS: usize = 1024;
-/// Values that a search may start from.
-const BANK: usize = 64;
-/// Most sample keys of C: more cost time in every edit and changed no score on the shipped model.
-const SAMPLES: usize = 1024;
+/// Most tokens of a text that are calibrated on at once.
+const WINDOW: usize = 512;
+
+/// How linear layers treat their activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// int16, a scale per row.
+    #[default]
+    Dynamic,
+    /// int16, the calibration's scales: as on an NPU. They cover all that calibration saw.
+    Static,
+    /// The same with ranges clipped by the published rule.
+    StaticClipped,
+    /// f32: slower, the comparison.
+    Float,
+}
+
+/// Where a session's calibration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CalibrationFrom {
+    /// The file beside the model, if there is one; the built-in model has none.
+    #[default]
+    Beside,
+    /// This file.
+    File(PathBuf),
+    /// None is used.
+    Nowhere,
+}
 
 /// Which model, on how much.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +65,10 @@ pub struct SessionOptions {
     ///
     /// [`EditPrompts::rows`]: crate::host::prompts::EditPrompts::rows
     pub rows: usize,
-    /// Activations in f32 instead of int16: the comparison.
-    pub float: bool,
+    /// How activations are treated.
+    pub activations: Activations,
+    /// The calibration to use.
+    pub calibration: CalibrationFrom,
     /// Threads; one per core without a number. Changes no result.
     pub threads: Option<usize>,
 }
@@ -57,6 +86,18 @@ pub enum SessionError {
     /// A prompt.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// The calibration.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// Static scales without a calibration.
+    #[error("static activations need a calibration: make one with `mobiedit calibrate`, name it with --calibration")]
+    NoCalibration,
+    /// A text to calibrate on.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A text that is too short to calibrate on.
+    #[error("the text has {0} tokens: at least {FEWEST_TOKENS} are needed")]
+    TooShort(usize),
     /// A text that no token comes from.
     #[error("the text to continue is empty")]
     Empty,
@@ -88,6 +129,9 @@ pub enum SessionError {
     /// The threads cannot be started.
     #[error("the threads cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Scales that are none.
+    #[error(transparent)]
+    Scales(#[from] ScalesError),
     /// A forward pass.
     #[error(transparent)]
     Forward(#[from] ForwardError<CpuError>),
@@ -109,6 +153,8 @@ pub struct Session<'m> {
     pub model: Model<'m>,
     /// The model on its device, with its patches.
     pub transformer: Transformer<'m, FastCpu>,
+    /// What was measured about the model beforehand.
+    pub calibration: Option<Calibration>,
     /// Rows that a forward pass can take at once.
     rows: usize,
 }
@@ -142,9 +188,28 @@ fn lend<T, E: From<SessionError>>(
     let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / size_of::<f32>() / row.max(1)).max(1);
     let mut work_memory = zeros(Transformer::<FastCpu>::work_len(config, rows))?;
     let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
-    let precision = if options.float { Precision::Float } else { Precision::W8A16 };
+    let calibration = calibration_of(options, model).map_err(SessionError::from)?;
+    let clip = options.activations == Activations::StaticClipped;
+    let scales = calibration.as_ref().map(|calibration| calibration.scales(clip));
+    let precision = match options.activations {
+        Activations::Dynamic => Precision::W8A16,
+        Activations::Float => Precision::Float,
+        Activations::Static | Activations::StaticClipped => {
+            let scales = scales.as_deref().ok_or(SessionError::NoCalibration)?;
+            Precision::Static(StaticScales::new(config.spec.layers, scales).map_err(SessionError::from)?)
+        }
+    };
     let transformer = Transformer::new(*model, FastCpu::detect(), precision, &mut work_memory, &mut patches);
-    work(&mut Session { tokenizer, model: *model, transformer, rows })
+    work(&mut Session { tokenizer, model: *model, transformer, calibration, rows })
+}
+
+fn calibration_of(options: &SessionOptions, model: &Model<'_>) -> Result<Option<Calibration>, CalibrationError> {
+    let path = match &options.calibration {
+        CalibrationFrom::File(path) => Some(path.clone()),
+        CalibrationFrom::Beside => options.model.as_deref().map(beside).filter(|path| path.exists()),
+        CalibrationFrom::Nowhere => None,
+    };
+    path.map(|path| Calibration::read(&path, model)).transpose()
 }
 
 /// Memory that the system only provides where it is used; an error where even the addresses for it are missing.
@@ -225,19 +290,55 @@ impl Session<'_> {
         zeros(Sequence::memory_len(&self.transformer.spec(), capacity))
     }
 
-    /// What calibration knows about `layer`: keys and values at the built-in statements. `seen` is told how many of how
-    /// many statements are done.
+    /// Keys and values of `layer`: those of the session's calibration if it is of that layer, else at the built-in
+    /// statements. `seen` is told how many of how many statements are done.
     ///
     /// # Errors
     /// Failures of the device.
     pub fn statistics(&mut self, layer: usize, mut seen: impl FnMut(usize, usize)) -> Result<Statistics, SessionError> {
-        let mut all = Vec::new();
-        for (before, subject, after) in statements() {
-            let prompt = tokenise(&self.tokenizer, before, subject, after, Role::Essence)?;
-            all.push(Statement { tokens: prompt.tokens, subject_last: prompt.subject_last });
+        if let Some(calibration) = self.calibration.as_ref().filter(|calibration| calibration.layer == layer) {
+            return Ok(calibration.statistics.clone());
         }
+        let all = self.statements(None, usize::MAX)?;
+        let spec = self.transformer.spec();
+        let run = |tokens: &[u32], keys: &mut [f32], values: &mut [f32]| {
+            self.transformer.capture(tokens, layer, keys, values)
+        };
+        Ok(Statistics::collect(&spec, &all, run, |done| seen(done, all.len()))?)
+    }
+
+    /// A text in pieces that can be run, or the built-in statements: `most` tokens at most.
+    ///
+    /// # Errors
+    /// A file that is no text, statements that do not fit the memory.
+    pub fn statements(&self, path: Option<&Path>, most: usize) -> Result<Vec<Statement>, SessionError> {
+        let text = path.map(text::read).transpose()?;
+        // The built-in statements are run whole, on any memory that has room for them.
+        let window =
+            if path.is_some() { WINDOW.min(self.rows) } else { usize::MAX }.min(self.transformer.spec().max_tokens);
+        let all = match &text {
+            Some(text) => text::statements(&self.tokenizer, text.lines(), window, most)?,
+            None => text::statements(&self.tokenizer, built_in_lines(), window, most)?,
+        };
         self.check_rows(all.iter().map(|statement| statement.tokens.len()).max().unwrap_or(0))?;
-        Ok(Statistics::collect(&mut self.transformer, layer, &all, BANK, SAMPLES, |done| seen(done, all.len()))?)
+        Ok(all)
+    }
+
+    /// Measures the clean model on `statements`, and keys and values of `layer`. `seen` is told how many are done.
+    ///
+    /// # Errors
+    /// Too few tokens, and failures of the device.
+    pub fn calibrate(
+        &mut self,
+        layer: usize,
+        statements: &[Statement],
+        seen: impl FnMut(usize),
+    ) -> Result<Calibration, SessionError> {
+        let tokens = statements.iter().map(|statement| statement.tokens.len()).sum();
+        if tokens < FEWEST_TOKENS {
+            return Err(SessionError::TooShort(tokens));
+        }
+        Ok(Calibration::measure(&mut self.transformer, &self.model, layer, statements, seen)?)
     }
 
     /// Identity of the model as far as edits of `layer` are concerned.
