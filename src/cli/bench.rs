@@ -14,7 +14,7 @@ use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
 use crate::cli::args::{BenchArgs, BenchCommand, BenchEditArgs};
-use crate::cli::edit::PREFIXES;
+use crate::cli::edit::{PREFIXES, collect};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
@@ -76,9 +76,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
 fn bench(args: &BenchEditArgs, cases: &[Case], session: &mut Session<'_>) -> anyhow::Result<Status> {
     let interrupt = Interrupt::listen()?;
     let layer = args.layer.of(session.transformer.spec().layers)?;
-    let bar = Bar::new("calibrating");
-    let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
-    drop(bar);
+    let statistics = collect(session, layer)?;
     let plan = [
         ("default", Config::DEFAULT, cases),
         ("paper", Config::PAPER, &cases[..args.paper_edits.unwrap_or(PAPER_EDITS).min(cases.len())]),

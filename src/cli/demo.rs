@@ -15,7 +15,7 @@ use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
 use crate::cli::args::{DemoArgs, PresetArg};
-use crate::cli::edit::{PREFIXES, Shown, answer, print_answer, store};
+use crate::cli::edit::{PREFIXES, Shown, answer, collect, print_answer, store};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
@@ -130,9 +130,7 @@ fn edit_all(
     json: bool,
 ) -> anyhow::Result<ControlFlow<()>> {
     let search = Search { config: Config::DEFAULT, layer: auto_layer(session.transformer.spec().layers), seed: 0 };
-    let bar = Bar::new("calibrating");
-    let statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
-    drop(bar);
+    let statistics = collect(session, search.layer)?;
     let mut patches = Vec::new();
     for (scene, shown) in SCENES.iter().zip(scenes) {
         match edit(session, scene, shown, &search, statistics.lend(), interrupt, writer)? {

@@ -13,11 +13,11 @@ use mobiedit::host::export;
 use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Found, Search};
-use mobiedit::host::session::{Session, SessionOptions, auto_layer, with_session};
+use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
 use mobiedit::host::statistics::{Statistics, prefixes};
 use serde::Serialize;
 
-use crate::cli::args::{EditArgs, LayerArg, PresetArg, SearchArgs};
+use crate::cli::args::{ActivationsArg, EditArgs, LayerArg, ModelArgs, PresetArg, SearchArgs};
 use crate::cli::generate::{apply, read_edits};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
@@ -105,6 +105,22 @@ impl PresetArg {
     }
 }
 
+impl ModelArgs {
+    /// What besides model, words and settings an edit's bits depend on, for people to read too.
+    pub(crate) fn arithmetic(&self, session: &Session<'_>) -> String {
+        let activations = match self.activations {
+            ActivationsArg::Dynamic => "dynamic",
+            ActivationsArg::Static => "static",
+            ActivationsArg::StaticClipped => "static-clipped",
+            ActivationsArg::Float => "float",
+        };
+        let config = &session.model.config;
+        session.calibration.as_ref().map_or(activations.to_owned(), |calibration| {
+            format!("{activations}, calibration {:08x}", calibration.checksum(config))
+        })
+    }
+}
+
 impl LayerArg {
     /// The layer that is meant, of a model with so many.
     pub(crate) fn of(self, layers: usize) -> Result<usize, ProblemError> {
@@ -188,9 +204,7 @@ fn find(
 ) -> anyhow::Result<Ended> {
     let mut statistics = Statistics::default();
     if search.uses_statistics() {
-        note_other_layer(session, search.layer);
-        let bar = Bar::new("calibrating");
-        statistics = session.statistics(search.layer, |done, all| bar.at(done, all))?;
+        statistics = collect(session, search.layer)?;
     }
     let path = checkpoint.path().display();
     let resume = checkpoint.load().with_context(|| format!("the interrupted edit {path} cannot be read"))?;
@@ -210,12 +224,14 @@ fn find(
     Ok(result?)
 }
 
-/// Says why a calibration does not save the pass over the built-in statements.
-pub(crate) fn note_other_layer(session: &Session<'_>, layer: usize) {
+/// Keys and values of `layer`, from the calibration or from a pass over the built-in statements.
+pub(crate) fn collect(session: &mut Session<'_>, layer: usize) -> Result<Statistics, SessionError> {
     if let Some(calibration) = session.calibration.as_ref().filter(|calibration| calibration.layer != layer) {
         let of = calibration.layer;
         report::note(&format!("the calibration is of layer {of}: keys of layer {layer} are collected anew"));
     }
+    let bar = Bar::new("calibrating");
+    session.statistics(layer, |done, all| bar.at(done, all))
 }
 
 /// Where this very edit is kept while it is interrupted.
@@ -229,10 +245,8 @@ fn checkpoint_file(
     let numbers = [session.identity(search.layer), search.layer as u64, search.seed].map(u64::to_le_bytes);
     let mut inputs: Vec<&[u8]> = numbers.iter().map(|n| n.as_slice()).collect();
     inputs.extend([&request.prompt, &request.subject, &request.target].map(|text| text.as_bytes()));
-    let activations = format!("{:?}", args.model.activations);
-    inputs.extend([args.search.preset.name(), &activations].map(str::as_bytes));
-    let calibration = session.calibration.as_ref().map(|calibration| calibration.to_bytes(&session.model.config));
-    inputs.extend(calibration.as_deref());
+    let arithmetic = args.model.arithmetic(session);
+    inputs.extend([args.search.preset.name(), &arithmetic].map(str::as_bytes));
     inputs.extend(edits.active().map(|edit| edit.info.edit_id.as_bytes()));
     CheckpointFile::new(edits.folder(), &inputs)
 }

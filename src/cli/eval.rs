@@ -23,7 +23,7 @@ use mobiedit::host::statistics::{Statistics, prefixes, statements};
 use serde::Serialize;
 
 use crate::cli::args::{DatasetArg, EvalArgs, EvalCommand, EvalMergeArgs, EvalRunArgs};
-use crate::cli::edit::PREFIXES;
+use crate::cli::edit::{PREFIXES, collect};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
@@ -112,7 +112,7 @@ impl<'a> Evaluator<'a> {
             dataset_digest: hex(dataset.digest),
             format,
             model: hex(session.identity(layer)),
-            precision: if args.model.float { "float" } else { "W8A16" }.to_owned(),
+            precision: args.model.arithmetic(session),
             preset: preset.to_owned(),
             search: given.is_none().then(|| hex(fingerprint(&config, prefixes))),
             patches: given.as_ref().map(|given| hex(given.digest)),
@@ -196,8 +196,7 @@ impl<'a> Evaluator<'a> {
         let search = Search { config, layer, seed: self.settings.seed };
         let mut statistics = Statistics::default();
         if self.given.is_none() && search.uses_statistics() {
-            let bar = Bar::new("calibrating");
-            statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
+            statistics = collect(session, layer)?;
         }
         let method = match &self.given {
             Some(given) => Method::Given(given),

@@ -147,6 +147,17 @@ impl Calibration {
 
     /// The file's bytes.
     pub fn to_bytes(&self, config: &ModelConfig) -> Vec<u8> {
+        let mut bytes = self.content(config);
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// The file's checksum: tells calibrations of a model apart.
+    pub fn checksum(&self, config: &ModelConfig) -> u32 {
+        crc32fast::hash(&self.content(config))
+    }
+
+    fn content(&self, config: &ModelConfig) -> Vec<u8> {
         let (spec, statistics) = (config.spec, &self.statistics);
         let samples = statistics.samples.len() / spec.d_ff;
         let bank = statistics.bank.len() / spec.d_model;
@@ -158,7 +169,6 @@ impl Calibration {
         bytes.extend(self.model.to_le_bytes());
         bytes.extend(self.ranges.iter().flat_map(|range| [range.most, range.percentile]).flat_map(f32::to_le_bytes));
         bytes.extend(statistics.samples.iter().chain(&statistics.bank).flat_map(|number| number.to_le_bytes()));
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         bytes
     }
 

@@ -97,7 +97,7 @@ pub struct Settings {
     pub format: Format,
     /// [`identity`](crate::host::identity::identity) of the model and layer.
     pub model: String,
-    /// "W8A16" or "float".
+    /// How activations are treated: "dynamic", "static" …, and the checksum of the calibration, if there is one.
     pub precision: String,
     /// "default", "paper"; "patches" where they were given.
     pub preset: String,
