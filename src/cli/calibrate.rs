@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use mobiedit::core::ForwardBackend;
 use mobiedit::host::calibration::{Calibration, beside};
+use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::session::{Session, with_session};
 use serde::Serialize;
 
@@ -73,7 +74,7 @@ fn calibrate(args: &CalibrateArgs, session: &mut Session<'_>) -> anyhow::Result<
         values: statistics.bank.len() / config.spec.d_model,
         seconds: start.elapsed().as_secs_f64(),
         buffer_bytes: Calibration::buffer_bytes(&config, longest),
-        peak_rss_bytes: report::peak_rss_bytes(),
+        peak_rss_bytes: peak_rss_bytes(),
     })
 }
 
