@@ -304,7 +304,7 @@ fn results_of_other_settings_are_refused_and_left_alone() {
         ("--limit", "2", "with limit none, not 2"),
         ("--known", "", "with known false, not true"),
         ("--fluency", "", "with fluency false, not true"),
-        ("--float", "", "with precision W8A16, not float"),
+        ("--activations", "float", "with precision dynamic, not float"),
         ("--layer", "2", "with layer 1, not 2"),
         ("--shard", "1/2", "with shard none, not 1/2"),
         ("--sequential", "", "with sequential false, not true"),

@@ -13,7 +13,7 @@ use mobiedit::core::prefix_cache::CacheLayout;
 use mobiedit::core::problem::{Prompt, Role};
 use mobiedit::core::{EditStorage, Editor, Footprint, ForwardBackend, Problem, Statistics};
 use mobiedit::hal_cpu::FastCpu;
-use mobiedit::host::session::{SessionError, SessionOptions, with_session};
+use mobiedit::host::session::{Activations, SessionError, SessionOptions, with_session};
 use serde::Deserialize;
 
 /// Golden gradients of some edits.
@@ -78,7 +78,8 @@ fn with_each(
     edits: &[&GoldenEdit],
     check: impl Fn(&mut Prefilled<'_, '_>, &GoldenEdit) + Sync,
 ) {
-    let options = SessionOptions { float, ..SessionOptions::default() };
+    let activations = if float { Activations::Float } else { Activations::Dynamic };
+    let options = SessionOptions { activations, ..SessionOptions::default() };
     let done = with_session(&options, |session| -> Result<(), SessionError> {
         let spec = session.transformer.spec();
         for edit in edits {

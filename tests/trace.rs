@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mobiedit::backends::trace::{State, Trace, Traced};
 use mobiedit::core::ForwardBackend;
-use mobiedit::host::session::{Session, SessionError, SessionOptions, with_session};
+use mobiedit::host::session::{Activations, Session, SessionError, SessionOptions, with_session};
 use mobiedit::host::trace::{CausalTrace, TraceRequest, trace};
 use serde_json::Value;
 
@@ -28,7 +28,8 @@ fn whole(value: &Value) -> usize {
 
 /// The golden prompt, with its noise times `noise`, on the shipped model.
 fn on_the_golden_prompt(float: bool, memory_limit: Option<usize>, noise: f32, check: impl Fn(Traces<'_, '_>) + Sync) {
-    let options = SessionOptions { float, memory_limit, ..SessionOptions::default() };
+    let activations = if float { Activations::Float } else { Activations::Dynamic };
+    let options = SessionOptions { activations, memory_limit, ..SessionOptions::default() };
     let done = with_session(&options, |session| -> Result<(), SessionError> {
         let golden = golden();
         let tokens: Vec<u32> = numbers(&golden["ids"]).iter().map(|id| *id as u32).collect();
