@@ -11,7 +11,7 @@ use mobiedit::backends::scales::StaticScales;
 use mobiedit::backends::transformer::{Precision, Transformer};
 use mobiedit::core::backend::Loss;
 use mobiedit::core::prefix_cache::CacheLayout;
-use mobiedit::core::{Config, ForwardBackend, Problem, RankOne};
+use mobiedit::core::{Config, ForwardBackend, Problem, PromptSet, RankOne};
 use mobiedit::hal_cpu::{Cpu, FastCpu, Level, ScratchBuffers, ScratchLens};
 use mobiedit::host::export;
 use mobiedit::host::model_file::ModelFile;
@@ -116,7 +116,7 @@ fn cached<D: Device>(
     deltas: &[f32],
 ) -> Vec<Loss> {
     let mut losses = vec![Loss::default(); deltas.len() / transformer.spec().d_model];
-    transformer.losses(problem, cache, deltas, &mut losses).unwrap();
+    transformer.losses(problem, PromptSet::ALL, cache, deltas, &mut losses).unwrap();
     losses
 }
 
@@ -140,7 +140,7 @@ fn both_ways<D: Device>(transformer: &mut Transformer<'_, D>, problem: &Problem<
     let kept = CacheLayout::new(transformer.spec(), *problem).clean_logits().start;
     clean.cache[..kept].fill(f32::NAN);
     let mut without = vec![Loss::default(); with.len()];
-    transformer.losses_uncached(problem, &mut clean.cache, &deltas, &mut without).unwrap();
+    transformer.losses_uncached(problem, PromptSet::ALL, &mut clean.cache, &deltas, &mut without).unwrap();
     assert_eq!(with[0].kl, 0.0, "δ = 0 is the clean model");
     for (first, second) in with.iter().zip(&with[1..]) {
         assert!(first.nll != second.nll && second.kl > 0.0, "each δ counts: {first:?}, {second:?}");
@@ -209,14 +209,14 @@ fn in_memory<D: Device>(
 fn a_batch_is_the_same_bits_at_once_one_by_one_and_split_by_little_memory() {
     with_edit("Rome", |model, problem| {
         let longest = problem.prompts().iter().map(|p| p.tokens.len()).max().unwrap();
-        let least = longest.max(problem.suffix_rows());
+        let least = longest.max(problem.suffix_rows(PromptSet::ALL));
         for precision in precisions() {
             let whole = on_scalar(model, precision, ROWS, |t| in_memory(t, problem, false));
             assert!(
                 on_scalar(model, precision, ROWS, |t| in_memory(t, problem, true)) == whole,
                 "{precision:?}, alone"
             );
-            for rows in [least, 2 * problem.suffix_rows() + 1, 3 * problem.suffix_rows()] {
+            for rows in [least, 2 * problem.suffix_rows(PromptSet::ALL) + 1, 3 * problem.suffix_rows(PromptSet::ALL)] {
                 let rows = rows.max(least);
                 let split = on_scalar(model, precision, rows, |t| in_memory(t, problem, false));
                 assert!(split == whole, "{precision:?}, {rows} rows");

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use mobiedit::backends::transformer::Transformer;
 use mobiedit::core::backend::Loss;
-use mobiedit::core::config::{Combine, Config, Directions, Rule};
+use mobiedit::core::config::{Combine, Config, Directions, Minibatch, Rule};
 use mobiedit::core::prefix_cache::CacheLayout;
-use mobiedit::core::problem::{Prompt, Role};
+use mobiedit::core::problem::{Prompt, PromptSet, Role};
 use mobiedit::core::{EditStorage, Editor, Footprint, ForwardBackend, Problem, Statistics};
 use mobiedit::hal_cpu::FastCpu;
 use mobiedit::host::session::{Activations, SessionError, SessionOptions, with_session};
@@ -108,7 +108,7 @@ fn with_each(
 impl Prefilled<'_, '_> {
     fn losses(&mut self, deltas: &[f32]) -> Vec<Loss> {
         let mut out = vec![Loss::default(); deltas.len() / self.value.len()];
-        self.transformer.losses(&self.problem, &mut self.cache, deltas, &mut out).unwrap();
+        self.transformer.losses(&self.problem, PromptSet::ALL, &mut self.cache, deltas, &mut out).unwrap();
         out
     }
 
@@ -141,6 +141,8 @@ impl Prefilled<'_, '_> {
         let config = Config {
             directions,
             kind,
+            readers: 0.0,
+            minibatch: Minibatch::All,
             combine: Combine::Mean,
             centre: false,
             rule: Rule::Plain { rate: 1.0 },

@@ -10,7 +10,9 @@ use std::hint::black_box;
 use mobiedit::backends::patches::Patches;
 use mobiedit::backends::transformer::{Precision, Transformer};
 use mobiedit::core::backend::Loss;
-use mobiedit::core::{Config, EditStorage, Editor, Footprint, Outcome, Phase, Problem, Progress, Statistics};
+use mobiedit::core::{
+    Config, EditStorage, Editor, Footprint, Outcome, Phase, Problem, Progress, PromptSet, Statistics,
+};
 use mobiedit::hal_cpu::{Cpu, ScratchBuffers, ScratchLens};
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
@@ -99,7 +101,7 @@ fn edit(
     let problem = Problem::new(&spec, auto_layer(spec.layers), &lent, &prompts.target).unwrap();
     let config = config.check(&spec).unwrap();
     let need = Footprint::for_problem(&config, &problem);
-    let rows = config.config().batch * problem.suffix_rows();
+    let rows = config.config().batch * problem.suffix_rows(PromptSet::ALL);
     let (mut floats, mut cache) = (vec![0.0; need.floats], vec![0.0; need.cache]);
     let mut losses = vec![Loss::default(); need.losses];
     let mut work = vec![0.0; Transformer::<Cpu<'_>>::work_len(&model.config, rows)];

@@ -4,7 +4,7 @@
 
 use mobiedit_core::backend::{ForwardBackend, Loss, ModelSpec, PatchId};
 use mobiedit_core::prefix_cache::CacheLayout;
-use mobiedit_core::problem::{MAX_PROMPTS, MAX_TARGET_TOKENS, Problem, Prompt, Role};
+use mobiedit_core::problem::{MAX_PROMPTS, MAX_TARGET_TOKENS, Problem, Prompt, PromptSet, Role};
 use mobiedit_core::rank_one::RankOne;
 
 use crate::device::Device;
@@ -37,7 +37,7 @@ impl Reads {
 }
 
 /// Sums the readouts of one candidate into its loss. `stats` has [`READOUT_WIDTH`] numbers per read.
-fn sum_up<E>(problem: &Problem<'_>, reads: &[Read], stats: &[f32], kl_read: bool) -> Result<Loss, ForwardError<E>> {
+fn sum_up<E>(reads: &[Read], stats: &[f32], kl_read: bool) -> Result<Loss, ForwardError<E>> {
     let (mut nll, mut loss) = (0.0, Loss::default());
     for (read, stat) in reads.iter().zip(stats.chunks_exact(READOUT_WIDTH)) {
         let [log_sum_exp, target_logit, _, best, divergence] = stat else { continue };
@@ -51,7 +51,8 @@ fn sum_up<E>(problem: &Problem<'_>, reads: &[Read], stats: &[f32], kl_read: bool
             Read::Divergence => {}
         }
     }
-    loss.nll = (nll / (problem.rewrites().len() * problem.target().len()) as f64) as f32;
+    // Without a target token there is no mean of their losses: 0.
+    loss.nll = (nll / f64::from(loss.targets.max(1))) as f32;
     if loss.nll.is_finite() && loss.kl.is_finite() { Ok(loss) } else { Err(ForwardError::NotFinite) }
 }
 
@@ -186,11 +187,11 @@ impl<D: Device> Transformer<'_, D> {
     fn plan(
         layout: &CacheLayout<'_>,
         problem: &Problem<'_>,
-        which: core::ops::Range<usize>,
+        which: PromptSet,
         kv_dim: usize,
     ) -> Result<(heapless::Vec<Segment, MAX_PROMPTS>, Reads), ForwardError<D::Error>> {
         let (mut segments, mut reads, mut row) = (heapless::Vec::new(), Reads::default(), 0);
-        for (index, prompt) in problem.prompts().iter().enumerate().filter(|(i, _)| which.contains(i)) {
+        for (index, prompt) in problem.chosen(which) {
             let segment = Segment {
                 row,
                 rows: prompt.suffix_rows(),
@@ -214,14 +215,14 @@ impl<D: Device> Transformer<'_, D> {
         cache: &mut [f32],
         deltas: &[f32],
         rows: Rows<'_>,
-        which: core::ops::Range<usize>,
+        which: PromptSet,
     ) -> Result<Activations, ForwardError<D::Error>> {
         let spec = self.model.config.spec;
         let layout = CacheLayout::new(spec, *problem);
         let act = self.activations(rows.total())?;
         let per_copy = rows.per_copy();
         for copy in self.slice_mut(act.x)?.chunks_exact_mut((per_copy * spec.d_model).max(1)) {
-            for (segment, index) in rows.segments.iter().zip(which.clone()) {
+            for (segment, (index, _)) in rows.segments.iter().zip(problem.chosen(which)) {
                 let start = segment.row * spec.d_model;
                 let out = copy.get_mut(start..start + segment.rows * spec.d_model).ok_or(ForwardError::OutOfRange)?;
                 copy_prefix(cache.get(layout.hidden(index)).ok_or(ForwardError::OutOfRange)?, out);
@@ -282,21 +283,21 @@ impl<D: Device> Transformer<'_, D> {
     fn losses_at_once(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
     ) -> Result<(), ForwardError<D::Error>> {
         let spec = self.model.config.spec;
         let layout = CacheLayout::new(spec, *problem);
-        let all = 0..problem.prompts().len();
-        let (segments, reads) = Self::plan(&layout, problem, all.clone(), spec.kv_dim)?;
+        let (segments, reads) = Self::plan(&layout, problem, which, spec.kv_dim)?;
         let rows = Rows { copies: out.len(), segments: &segments };
-        let act = self.run_suffixes(problem, cache, deltas, rows, all)?;
+        let act = self.run_suffixes(problem, cache, deltas, rows, which)?;
         let clean = cache_slot(layout.clean_logits());
         let stats = self.read_out(&act, out.len(), rows.per_copy(), &reads, cache, clean)?;
         let per_candidate = (reads.what.len() * READOUT_WIDTH).max(1);
         for (loss, stats) in out.iter_mut().zip(self.slice(stats)?.chunks_exact(per_candidate)) {
-            *loss = sum_up(problem, &reads.what, stats, true)?;
+            *loss = sum_up(&reads.what, stats, true)?;
         }
         Ok(())
     }
@@ -331,6 +332,7 @@ impl<D: Device> Transformer<'_, D> {
     pub fn losses_uncached(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
@@ -340,7 +342,7 @@ impl<D: Device> Transformer<'_, D> {
         check_len(deltas.len(), out.len() * width)?;
         let clean = cache_slot(layout.clean_logits());
         for (delta, loss) in deltas.chunks_exact(width).zip(out) {
-            *loss = self.whole_loss(problem, Some(delta), cache, clean)?;
+            *loss = self.whole_loss(problem, which, Some(delta), cache, clean)?;
         }
         Ok(())
     }
@@ -348,6 +350,7 @@ impl<D: Device> Transformer<'_, D> {
     fn whole_loss(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         delta: Option<&[f32]>,
         cache: &mut [f32],
         clean: Slot,
@@ -355,13 +358,62 @@ impl<D: Device> Transformer<'_, D> {
         let mut what: heapless::Vec<Read, MAX_READS> = heapless::Vec::new();
         let mut stats: heapless::Vec<f32, { MAX_READS * READOUT_WIDTH }> = heapless::Vec::new();
         let with_kl = clean.len > 0;
-        let prompts = if with_kl { problem.prompts() } else { problem.rewrites() };
-        for prompt in prompts {
+        for (_, prompt) in problem.chosen(which).filter(|(_, p)| with_kl || p.role == Role::Rewrite) {
             let (reads, slot) = self.whole_pass(problem, prompt, delta, cache, clean)?;
             let filled = what.extend_from_slice(&reads.what).and(stats.extend_from_slice(self.slice(slot)?));
             filled.map_err(|_| ForwardError::OutOfRange)?;
         }
-        sum_up(problem, &what, &stats, with_kl)
+        sum_up(&what, &stats, with_kl)
+    }
+}
+
+/// A model that is run without the prefix cache: every loss by whole forward passes, one candidate after the other. For
+/// comparison; the losses are the same bits.
+#[derive(Debug)]
+pub struct Uncached<'t, 'a, D>(pub &'t mut Transformer<'a, D>);
+
+impl<D: Device> ForwardBackend for Uncached<'_, '_, D> {
+    type Error = ForwardError<D::Error>;
+
+    fn spec(&self) -> ModelSpec {
+        self.0.spec()
+    }
+
+    fn prefill(
+        &mut self,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        keys: &mut [f32],
+        value: &mut [f32],
+    ) -> Result<(), Self::Error> {
+        self.0.prefill(problem, cache, keys, value)
+    }
+
+    fn losses(
+        &mut self,
+        problem: &Problem<'_>,
+        which: PromptSet,
+        cache: &mut [f32],
+        deltas: &[f32],
+        out: &mut [Loss],
+    ) -> Result<(), Self::Error> {
+        self.0.losses_uncached(problem, which, cache, deltas, out)
+    }
+
+    fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Self::Error> {
+        self.0.evaluate(problem)
+    }
+
+    fn project(&mut self, layer: usize, key: &[f32], out: &mut [f32]) -> Result<(), Self::Error> {
+        self.0.project(layer, key, out)
+    }
+
+    fn apply(&mut self, patch: RankOne<'_>) -> Result<PatchId, Self::Error> {
+        self.0.apply(patch)
+    }
+
+    fn remove(&mut self, patch: PatchId) -> Result<(), Self::Error> {
+        self.0.remove(patch)
     }
 }
 
@@ -413,8 +465,8 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         }
         let Some(essence) = problem.essence() else { return Ok(()) };
         // The clean logits come from the same rows and kernels as the edited ones, with δ = 0.
-        let which = problem.rewrites().len()..problem.prompts().len();
-        let (segments, _) = Self::plan(&layout, problem, which.clone(), spec.kv_dim)?;
+        let which = PromptSet::NONE.with(problem.rewrites().len());
+        let (segments, _) = Self::plan(&layout, problem, which, spec.kv_dim)?;
         let rows = Rows { copies: 1, segments: &segments };
         let act = self.run_suffixes(problem, cache, &[], rows, which)?;
         let last = [essence.suffix_rows().saturating_sub(1) as u32];
@@ -427,6 +479,7 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
     fn losses(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
@@ -435,20 +488,20 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         check_len(cache.len(), layout.len())?;
         let need = out.len().saturating_mul(width);
         let deltas = deltas.get(..need).ok_or(ForwardError::BufferTooSmall { need, given: deltas.len() })?;
-        let (rows, fit) = (problem.suffix_rows(), self.fitting_rows());
-        let at_once = fit / rows;
+        let (rows, fit) = (problem.suffix_rows(which), self.fitting_rows());
+        let at_once = fit.checked_div(rows).ok_or(ForwardError::OutOfRange)?;
         if at_once == 0 {
             return Err(ForwardError::WorkTooSmall { rows, fit });
         }
         for (deltas, out) in deltas.chunks(at_once * width).zip(out.chunks_mut(at_once)) {
-            self.losses_at_once(problem, cache, deltas, out)?;
+            self.losses_at_once(problem, which, cache, deltas, out)?;
         }
         Ok(())
     }
 
     fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Self::Error> {
         self.accept(problem)?;
-        self.whole_loss(problem, None, &mut [], cache_slot(0..0))
+        self.whole_loss(problem, PromptSet::ALL, None, &mut [], cache_slot(0..0))
     }
 
     fn project(&mut self, layer: usize, key: &[f32], out: &mut [f32]) -> Result<(), Self::Error> {

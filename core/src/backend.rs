@@ -2,7 +2,7 @@
 //!
 //! Knows no transformer and no device; `mobiedit-backends` implements the trait for any `Device`.
 
-use crate::problem::Problem;
+use crate::problem::{Problem, PromptSet};
 use crate::rank_one::RankOne;
 
 /// The sizes of a model that the editor needs.
@@ -23,7 +23,7 @@ pub struct ModelSpec {
     pub max_tokens: usize,
 }
 
-/// What one candidate δ costs, over all prompts of a [`Problem`] (equation 3 without the weight decay).
+/// What one candidate δ costs, over prompts of a [`Problem`] (equation 3 without the weight decay).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Loss {
@@ -98,11 +98,13 @@ pub trait ForwardBackend {
         value: &mut [f32],
     ) -> Result<(), Self::Error>;
 
-    /// Losses of a batch of candidates: `deltas`, `(out.len(), d_model)`, each added to the edit layer's output at the
-    /// subject's last token of every prompt. Runs only what the cache does not hold.
+    /// Losses of a batch of candidates over the prompts `which` (means are over those alone): `deltas`,
+    /// `(out.len(), d_model)`, each added to the edit layer's output at the subject's last token of each prompt. Runs only
+    /// what the cache does not hold.
     fn losses(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
@@ -142,11 +144,12 @@ impl<T: ForwardBackend + ?Sized> ForwardBackend for &mut T {
     fn losses(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
     ) -> Result<(), Self::Error> {
-        (**self).losses(problem, cache, deltas, out)
+        (**self).losses(problem, which, cache, deltas, out)
     }
 
     fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Self::Error> {

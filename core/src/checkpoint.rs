@@ -12,7 +12,7 @@ use crate::progress::{Outcome, Phase, Seen, State};
 
 const MAGIC: [u8; 4] = *b"MEck";
 /// Version of the bytes, counted up whenever they or what follows from them change.
-pub const CHECKPOINT_VERSION: u32 = 1;
+pub const CHECKPOINT_VERSION: u32 = 2;
 /// Magic, version, fingerprint, seed, and the state: 4 tags, 6 u32, 8 f32, 2 u64.
 const HEADER: usize = 4 + 4 + 8 + 8 + 4 + 6 * 4 + 8 * 4 + 2 * 8;
 
@@ -189,7 +189,7 @@ impl Writer<'_> {
         for x in [loss, nll, kl] {
             self.f32(x);
         }
-        self.u64(state.forward_passes);
+        self.u64(state.evaluations);
         self.u64(state.rows);
     }
 }
@@ -261,7 +261,7 @@ impl Reader<'_> {
         if reals.into_iter().any(f32::is_nan) {
             return Err(CheckpointError::Content);
         }
-        (state.forward_passes, state.rows) = (self.u64()?, self.u64()?);
+        (state.evaluations, state.rows) = (self.u64()?, self.u64()?);
         Ok(state)
     }
 }

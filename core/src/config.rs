@@ -38,6 +38,18 @@ pub enum Anchor {
     MeanKey,
 }
 
+/// The prompts that a step's candidates are evaluated at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Minibatch {
+    /// All, at every step.
+    All,
+    /// So many of the rewrite prompts, taken in turn from step to step, and the essence prompt: the noise of few prompts is
+    /// small beside that of few directions. The bank is tried at the first so many.
+    Rewrites(usize),
+}
+
 /// All settings of an edit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -48,6 +60,12 @@ pub struct Config {
     pub directions: usize,
     /// How they are drawn.
     pub kind: Directions,
+    /// Part of a direction, by square norm, that is drawn from what the layers above read (`Statistics::readers`), in
+    /// 0..1. Estimates then are those of M g, with M = (1 − part) I + part · d_model · RᵀR / tr(RᵀR): a preconditioned
+    /// gradient, not an unbiased one.
+    pub readers: f32,
+    /// Which prompts a step looks at.
+    pub minibatch: Minibatch,
     /// μ.
     pub spacing: Spacing,
     /// Mean or sum over the directions.
@@ -86,6 +104,8 @@ impl Config {
         max_steps: 600,
         directions: 5,
         kind: Directions::Gaussian,
+        readers: 0.0,
+        minibatch: Minibatch::All,
         spacing: Spacing::Absolute(1e-3),
         combine: Combine::Sum,
         centre: true,
@@ -110,12 +130,17 @@ impl Config {
 
     /// This project's settings: the same objective, fewer passes.
     pub const DEFAULT: Self = Self {
-        // Prototype: the median edit needed 46 steps, the mean 57; the tail is long.
-        max_steps: 400,
+        // The median edit takes some 30; the tail is long, and a step at two of seven prompts is cheap.
+        max_steps: 1000,
         // Prototype: N = 3 lost success.
         directions: 5,
         // Prototype.
         kind: Directions::Orthogonal,
+        // Own: the gradient's share within a few directions is twice to three times chance there. The rest keeps every
+        // direction possible.
+        readers: 0.8,
+        // Own: the gradient at two prompts has a cosine of 0.94 with that at all, an estimate from five directions of 0.14.
+        minibatch: Minibatch::Rewrites(2),
         // Prototype: 0.1.
         spacing: Spacing::Relative(0.1),
         // Paper, equation (5); normalised momentum does not see the difference.
@@ -183,6 +208,8 @@ impl Config {
             (sizes.iter().all(|&n| n > 0), ConfigError::Model),
             (self.max_steps > 0, ConfigError::Steps),
             (self.directions > 0 && orthogonal_fit, ConfigError::Directions),
+            (part(self.readers), ConfigError::Readers),
+            (self.minibatch != Minibatch::Rewrites(0), ConfigError::Minibatch),
             (positive(spacing), ConfigError::Spacing),
             (rule, ConfigError::Rule),
             (positive(self.clamp), ConfigError::Clamp),
@@ -235,6 +262,10 @@ pub enum ConfigError {
     Steps,
     /// `directions` is 0, or more orthogonal ones are asked for than there are dimensions.
     Directions,
+    /// `readers` is not in 0..1.
+    Readers,
+    /// A step would look at no rewrite prompt.
+    Minibatch,
     /// `spacing` is not a positive number.
     Spacing,
     /// A number of `rule` is outside its range.
@@ -263,6 +294,8 @@ impl fmt::Display for ConfigError {
             Self::Model => "one of the model's sizes is 0",
             Self::Steps => "at least one step is needed",
             Self::Directions => "at least one direction is needed, and at most d_model orthogonal ones",
+            Self::Readers => "the part of the directions that is drawn from the readers must be in 0..1",
+            Self::Minibatch => "a step needs at least one rewrite prompt",
             Self::Spacing => "the spacing of the differences must be positive",
             Self::Rule => "a number of the optimiser is outside its range",
             Self::Clamp => "the clamp must be positive",
@@ -311,6 +344,8 @@ mod tests {
             (Config { max_steps: 0, ..good }, ConfigError::Steps),
             (Config { directions: 0, ..good }, ConfigError::Directions),
             (Config { directions: 9, ..good }, ConfigError::Directions),
+            (Config { readers: 1.0, ..good }, ConfigError::Readers),
+            (Config { minibatch: Minibatch::Rewrites(0), ..good }, ConfigError::Minibatch),
             (Config { spacing: Spacing::Relative(0.0), ..good }, ConfigError::Spacing),
             (Config { rule: bad_rule, ..good }, ConfigError::Rule),
             (Config { clamp: -1.0, ..good }, ConfigError::Clamp),

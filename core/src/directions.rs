@@ -2,6 +2,9 @@
 //!
 //! Knows nothing of losses; what a direction is good for is `estimator`'s affair.
 
+use half::f16;
+use rand_core::Rng;
+
 use crate::math::{axpy, dot, norm, scale};
 use crate::rng;
 
@@ -28,26 +31,75 @@ impl Directions {
     }
 }
 
+/// Rows that directions are drawn from: what the layers above read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readers<'s> {
+    /// `(n, width)`; none: directions are drawn from all of the space.
+    pub(crate) rows: &'s [f16],
+    /// Part of a direction's expected square norm that is drawn from them, in 0..1.
+    pub(crate) part: f32,
+    /// Σ over the rows of their square norm.
+    pub(crate) energy: f32,
+}
+
+impl<'s> Readers<'s> {
+    pub(crate) const NONE: Self = Self { rows: &[], part: 0.0, energy: 0.0 };
+
+    pub(crate) fn new(rows: &'s [f16], part: f32) -> Self {
+        let energy = rows.iter().map(|x| x.to_f32() * x.to_f32()).sum();
+        if part > 0.0 && energy > 0.0 { Self { rows, part, energy } } else { Self::NONE }
+    }
+
+    /// `row ← √(1 − part) · row + √part · √(width / energy) · Σ z_j r_j`, z from the stream: of the same expected norm.
+    fn mix(&self, stream: &mut impl Rng, row: &mut [f32]) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let width = row.len().max(1);
+        scale(libm::sqrtf(1.0 - self.part), row);
+        let factor = libm::sqrtf(self.part * width as f32 / self.energy);
+        let mut normal = [0.0; 64];
+        for readers in self.rows.chunks(normal.len() * width) {
+            rng::gaussian(stream, &mut normal);
+            for (reader, z) in readers.chunks_exact(width).zip(normal) {
+                for (out, x) in row.iter_mut().zip(reader) {
+                    *out += factor * z * x.to_f32();
+                }
+            }
+        }
+    }
+}
+
 /// The directions of one step, over lent memory of `kind.stored(count)` rows.
 pub(crate) struct Block<'s> {
     kind: Directions,
     seed: u64,
     step: u32,
     width: usize,
+    readers: Readers<'s>,
     rows: &'s mut [f32],
 }
 
 impl<'s> Block<'s> {
     /// `rows`, `(stored, width)`, is overwritten.
-    pub(crate) fn new(kind: Directions, seed: u64, step: u32, width: usize, rows: &'s mut [f32]) -> Self {
+    pub(crate) fn new(
+        kind: Directions,
+        readers: Readers<'s>,
+        seed: u64,
+        step: u32,
+        width: usize,
+        rows: &'s mut [f32],
+    ) -> Self {
         let width = width.max(1);
         if kind == Directions::Orthogonal {
             for (index, row) in rows.chunks_exact_mut(width).enumerate() {
-                rng::gaussian(&mut rng::stream(seed, step, index as u32), row);
+                let mut stream = rng::stream(seed, step, index as u32);
+                rng::gaussian(&mut stream, row);
+                readers.mix(&mut stream, row);
             }
             orthogonalise(rows, width);
         }
-        Self { kind, seed, step, width, rows }
+        Self { kind, seed, step, width, readers, rows }
     }
 
     /// Direction `index`, `(width)`.
@@ -58,6 +110,7 @@ impl<'s> Block<'s> {
             Directions::Rademacher => rng::rademacher(&mut stream, self.rows),
             Directions::Orthogonal => return self.rows.chunks_exact(self.width.max(1)).nth(index).unwrap_or(&[]),
         }
+        self.readers.mix(&mut stream, self.rows);
         self.rows
     }
 }
@@ -91,7 +144,7 @@ mod tests {
 
     fn draw(kind: Directions, count: usize, width: usize) -> Vec<Vec<f32>> {
         let mut rows = vec![0.0; kind.stored(count) * width];
-        let mut block = Block::new(kind, 42, 9, width, &mut rows);
+        let mut block = Block::new(kind, Readers::NONE, 42, 9, width, &mut rows);
         (0..count).map(|i| block.direction(i).to_vec()).collect()
     }
 
@@ -113,9 +166,40 @@ mod tests {
         for kind in [Directions::Gaussian, Directions::Rademacher, Directions::Orthogonal] {
             let rows = draw(kind, 4, 33);
             let mut memory = vec![0.0; kind.stored(4) * 33];
-            let mut block = Block::new(kind, 42, 9, 33, &mut memory);
+            let mut block = Block::new(kind, Readers::NONE, 42, 9, 33, &mut memory);
             for i in [3, 0, 2, 2, 1] {
                 assert_eq!(block.direction(i), rows[i], "{kind:?} {i}");
+            }
+        }
+    }
+
+    /// Rows (3, 1, 0, …) and (0, 0, 2, 0, …) stand for M = (1 − p) I + p · width · RᵀR / tr(RᵀR).
+    #[test]
+    fn readers_shape_the_covariance_of_the_directions() {
+        const WIDTH: usize = 6;
+        let mut rows = [f16::ZERO; 2 * WIDTH];
+        for (at, x) in [(0, 3.0), (1, 1.0), (WIDTH + 2, 2.0)] {
+            rows[at] = f16::from_f32(x);
+        }
+        let (part, energy) = (0.6, 14.0);
+        let gram = [[9.0, 3.0, 0.0], [3.0, 1.0, 0.0], [0.0, 0.0, 4.0]];
+        let readers = Readers::new(&rows, part);
+        const STEPS: u32 = 40_000;
+        let mut memory = [0.0; WIDTH];
+        let mut mean = [[0.0f64; WIDTH]; WIDTH];
+        for step in 0..STEPS {
+            let mut block = Block::new(Directions::Gaussian, readers, 3, step, WIDTH, &mut memory);
+            let u = block.direction(0);
+            for (row, x) in mean.iter_mut().zip(u) {
+                row.iter_mut().zip(u).for_each(|(m, y)| *m += f64::from(x * y) / f64::from(STEPS));
+            }
+        }
+        for (i, row) in mean.iter().enumerate() {
+            for (j, m) in row.iter().enumerate() {
+                let of_readers = *gram.get(i).and_then(|row| row.get(j)).unwrap_or(&0.0);
+                let even = if i == j { 1.0 - f64::from(part) } else { 0.0 };
+                let expected = even + f64::from(part) * WIDTH as f64 * of_readers / energy;
+                assert!((m - expected).abs() < 0.05, "{i}, {j}: {m} instead of {expected}");
             }
         }
     }

@@ -3,15 +3,15 @@
 
 use crate::backend::{ForwardBackend, Loss, PatchId};
 use crate::checkpoint::{CheckpointError, Snapshot, checkpoint_len};
-use crate::config::{Anchor, CheckedConfig, Config, Covariance, Keys, Spacing};
-use crate::directions::Block;
+use crate::config::{Anchor, CheckedConfig, Config, Covariance, Keys, Minibatch, Spacing};
+use crate::directions::{Block, Readers};
 use crate::error::{SetupError, StepError};
 use crate::estimator::{self, Side};
 use crate::fingerprint::fingerprint;
 use crate::math::{axpy, copy, dot, norm};
 use crate::optimizer::Now;
 use crate::prefix_cache::Validity;
-use crate::problem::Problem;
+use crate::problem::{Problem, PromptSet};
 use crate::progress::{Outcome, Phase, Progress, Seen, State};
 use crate::rank_one::{self, RankOne};
 use crate::statistics::Statistics;
@@ -29,6 +29,7 @@ pub struct Editor<'a> {
     config: CheckedConfig,
     problem: Problem<'a>,
     statistics: Statistics<'a>,
+    readers: Readers<'a>,
     fingerprint: u64,
     seed: u64,
     state: State,
@@ -70,8 +71,20 @@ impl<'a> Editor<'a> {
         let with_bank = config.config().bank && !statistics.bank.is_empty();
         let first = if with_bank { Phase::Bank } else { Phase::Search };
         let fingerprint = fingerprint(&config, &problem, &statistics);
+        let readers = Readers::new(statistics.readers, config.config().readers);
         let state = State::new(first);
-        Ok(Self { config, problem, statistics, fingerprint, seed, state, arena, value_norm: 0.0, applied: None })
+        Ok(Self {
+            config,
+            problem,
+            statistics,
+            readers,
+            fingerprint,
+            seed,
+            state,
+            arena,
+            value_norm: 0.0,
+            applied: None,
+        })
     }
 
     /// An edit from where [`checkpoint`](Self::checkpoint) left it, on the same problem, settings, model and statistics.
@@ -157,7 +170,7 @@ impl<'a> Editor<'a> {
         if unit != self.state.phase {
             defmt::debug!("step {}: {} done, {} next", self.state.step, unit, self.state.phase);
         }
-        Ok(self.state.progress(unit, self.settings().max_steps))
+        Ok(self.state.progress(unit, self.settings().max_steps, self.problem.prompts().len()))
     }
 
     /// Whether an edit with these settings and this bank can stand there.
@@ -231,7 +244,7 @@ impl<'a> Editor<'a> {
             self.solve(backend)?;
         }
         if self.state.cache != Validity::Lost {
-            self.state.count(0, self.problem.total_rows());
+            self.state.count(1, 0, self.problem.total_rows());
         }
         let refreshed = u32::from(self.state.cache == Validity::Stale);
         self.state.cache_refreshes = self.state.cache_refreshes.saturating_add(refreshed);
@@ -246,6 +259,7 @@ impl<'a> Editor<'a> {
         let objective = self.objective();
         let bank = self.statistics.bank;
         let all = self.all_starts();
+        let which = self.minibatch(0);
         let mut state = self.state;
         let Arena { cache, deltas, losses, value, .. } = &mut self.arena;
 
@@ -255,7 +269,7 @@ impl<'a> Editor<'a> {
             start(bank, state.starts as usize + i, value, longest, delta);
         }
         let losses = losses.get_mut(..count).unwrap_or_default();
-        evaluate(backend, &self.problem, cache, &mut self.state.cache, candidates, losses)?;
+        evaluate(backend, &self.problem, which, cache, &mut self.state.cache, candidates, losses)?;
         for (loss, delta) in losses.iter().zip(candidates.chunks_exact(width)) {
             let value = finite(objective.of(loss, delta))?;
             if value < state.best_loss {
@@ -264,7 +278,8 @@ impl<'a> Editor<'a> {
             }
             state.starts += 1;
         }
-        state.count(count, self.problem.suffix_rows());
+        let prompts = self.problem.chosen(which).count();
+        state.count(count, prompts, self.problem.suffix_rows(which));
         if state.starts as usize >= all {
             let Arena { delta, best, value, .. } = &mut self.arena;
             start(bank, state.best_start as usize, value, longest, delta);
@@ -279,11 +294,12 @@ impl<'a> Editor<'a> {
     fn search<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
         let config = *self.settings();
         let mu = self.mu();
-        let Observed { seen, met } = self.observe(backend, mu)?;
+        let which = self.minibatch(self.state.step);
+        let Observed { seen, met } = self.observe(backend, which, mu)?;
 
         let Arena { gradient, directions, objectives, momentum, delta, best, .. } = &mut self.arena;
         let width = delta.len();
-        let mut block = Block::new(config.kind, self.seed, self.state.step, width, directions);
+        let mut block = Block::new(config.kind, self.readers, self.seed, self.state.step, width, directions);
         estimator::gradient(config.stencil(), config.combine, mu, objectives, &mut block, gradient);
         finite(norm(gradient))?;
 
@@ -300,7 +316,8 @@ impl<'a> Editor<'a> {
         state.step += 1;
         state.seen = seen;
 
-        state.count(config.stencil().candidates(), self.problem.suffix_rows());
+        let prompts = self.problem.chosen(which).count();
+        state.count(config.stencil().candidates(), prompts, self.problem.suffix_rows(which));
         if config.refresh.is_some_and(|rule| state.staleness.observe(seen.loss, rule)) {
             state.cache = Validity::Stale;
         }
@@ -313,6 +330,19 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
+    /// The prompts that step number `step` (the first is 0) looks at.
+    fn minibatch(&self, step: u32) -> PromptSet {
+        let all = self.problem.rewrites().len();
+        match self.settings().minibatch {
+            Minibatch::Rewrites(count) if count < all => {
+                let first = (step as usize % all) * count;
+                let chosen = (first..first + count).map(|index| index % all);
+                chosen.fold(PromptSet::NONE.with(all), PromptSet::with)
+            }
+            _ => PromptSet::ALL,
+        }
+    }
+
     /// μ of equation (4).
     fn mu(&self) -> f32 {
         match self.settings().spacing {
@@ -322,13 +352,18 @@ impl<'a> Editor<'a> {
     }
 
     /// Evaluates the candidates of a step, a batch at a time, into `objectives`. Changes only scratch memory.
-    fn observe<B: ForwardBackend>(&mut self, backend: &mut B, mu: f32) -> Result<Observed, StepError<B::Error>> {
+    fn observe<B: ForwardBackend>(
+        &mut self,
+        backend: &mut B,
+        which: PromptSet,
+        mu: f32,
+    ) -> Result<Observed, StepError<B::Error>> {
         let config = *self.settings();
         let stencil = config.stencil();
         let objective = self.objective();
         let Arena { cache, deltas, losses, delta, directions, objectives, .. } = &mut self.arena;
         let width = delta.len().max(1);
-        let mut block = Block::new(config.kind, self.seed, self.state.step, width, directions);
+        let mut block = Block::new(config.kind, self.readers, self.seed, self.state.step, width, directions);
         let mut mean = Mean::default();
         let mut met = false;
         let mut next = 0;
@@ -345,7 +380,7 @@ impl<'a> Editor<'a> {
                 }
             }
             let losses = losses.get_mut(..count).unwrap_or_default();
-            evaluate(backend, &self.problem, cache, &mut self.state.cache, candidates, losses)?;
+            evaluate(backend, &self.problem, which, cache, &mut self.state.cache, candidates, losses)?;
             for (i, ((out, loss), candidate)) in
                 objectives.iter_mut().zip(&*losses).zip(candidates.chunks_exact(width)).enumerate()
             {
@@ -390,7 +425,7 @@ impl<'a> Editor<'a> {
         let config = *self.settings();
         let state = &mut self.state;
         state.seen = Seen { loss: nll, nll, kl: 0.0 };
-        state.count(1, self.problem.total_rows());
+        state.count(1, self.problem.prompts().len(), self.problem.total_rows());
         state.outcome = if config.early_stop.met(&loss) {
             Some(Outcome::Success)
         } else if state.step >= config.max_steps {
@@ -417,12 +452,13 @@ fn start(bank: &[half::f16], index: usize, value: &[f32], longest: f32, delta: &
 fn evaluate<B: ForwardBackend>(
     backend: &mut B,
     problem: &Problem<'_>,
+    which: PromptSet,
     cache: &mut [f32],
     validity: &mut Validity,
     deltas: &[f32],
     losses: &mut [Loss],
 ) -> Result<(), StepError<B::Error>> {
-    let result = backend.losses(problem, cache, deltas, losses);
+    let result = backend.losses(problem, which, cache, deltas, losses);
     if result.is_err() {
         *validity = Validity::Lost;
     }

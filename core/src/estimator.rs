@@ -78,7 +78,7 @@ pub(crate) fn gradient(
 mod tests {
     extern crate std;
     use super::*;
-    use crate::directions::Directions;
+    use crate::directions::{Directions, Readers};
     use std::vec;
     use std::vec::Vec;
 
@@ -98,7 +98,7 @@ mod tests {
     fn estimate(kind: Directions, combine: Combine, stencil: Stencil, step: u32, at: &[f64]) -> Vec<f32> {
         let mu = 1e-2;
         let mut rows = vec![0.0; kind.stored(stencil.directions) * WIDTH];
-        let mut block = Block::new(kind, 11, step, WIDTH, &mut rows);
+        let mut block = Block::new(kind, Readers::NONE, 11, step, WIDTH, &mut rows);
         let mut losses = Vec::new();
         for candidate in 0..stencil.candidates() {
             let (index, side) = stencil.place(candidate);

@@ -5,7 +5,7 @@ use crate::checkpoint::CHECKPOINT_VERSION;
 use crate::config::{
     Anchor, CheckedConfig, Combine, Config, Covariance, Directions, EarlyStop, Momentum, Rule, Spacing,
 };
-use crate::config::{Keys, Stall, Watch};
+use crate::config::{Keys, Minibatch, Stall, Watch};
 use crate::problem::{Problem, Role};
 use crate::rng::mix;
 use crate::statistics::Statistics;
@@ -26,6 +26,9 @@ pub(crate) fn fingerprint(config: &CheckedConfig, problem: &Problem<'_>, statist
     }
     if config.config().bank {
         hash.halves(statistics.bank);
+    }
+    if config.config().readers > 0.0 {
+        hash.halves(statistics.readers);
     }
     if config.config().covariance != Covariance::Identity {
         hash.halves(statistics.samples);
@@ -71,6 +74,8 @@ impl Hash {
             max_steps,
             directions,
             kind,
+            readers,
+            minibatch,
             spacing,
             combine,
             centre,
@@ -92,6 +97,11 @@ impl Hash {
             Directions::Gaussian => 0,
             Directions::Rademacher => 1,
             Directions::Orthogonal => 2,
+        });
+        self.real(readers);
+        self.word(match minibatch {
+            Minibatch::All => 0,
+            Minibatch::Rewrites(count) => count as u64,
         });
         let (tag, mu) = match spacing {
             Spacing::Absolute(mu) => (0, mu),

@@ -45,7 +45,7 @@ pub use config::{CheckedConfig, Config};
 pub use editor::Editor;
 pub use error::{SetupError, StepError};
 pub use half::f16;
-pub use problem::Problem;
+pub use problem::{Problem, PromptSet};
 pub use progress::{Outcome, Phase, Progress};
 pub use rank_one::RankOne;
 pub use statistics::{Statistics, StatisticsError};

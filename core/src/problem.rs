@@ -39,6 +39,29 @@ impl Prompt<'_> {
     }
 }
 
+/// Some of a problem's prompts, by their indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PromptSet(u16);
+
+impl PromptSet {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All of them, however many there are.
+    pub const ALL: Self = Self(u16::MAX);
+
+    /// These, and prompt `index`, if a problem can have so many.
+    #[must_use]
+    pub const fn with(self, index: usize) -> Self {
+        if index < MAX_PROMPTS { Self(self.0 | 1 << index) } else { self }
+    }
+
+    /// Whether prompt `index` is one of them.
+    pub const fn contains(self, index: usize) -> bool {
+        index < MAX_PROMPTS && self.0 >> index & 1 == 1
+    }
+}
+
 /// An edit to be made: checked prompts, target and layer. Rewrite prompts come first, at most one essence prompt last.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
@@ -158,6 +181,11 @@ impl<'a> Problem<'a> {
         self.prompts.last().filter(|p| p.role == Role::Essence)
     }
 
+    /// Those of the prompts that `which` names, with their indices.
+    pub fn chosen(&self, which: PromptSet) -> impl Iterator<Item = (usize, &'a Prompt<'a>)> + use<'a> {
+        self.prompts.iter().enumerate().filter(move |(index, _)| which.contains(*index))
+    }
+
     /// The target's tokens.
     pub fn target(&self) -> &'a [u32] {
         self.target
@@ -168,9 +196,9 @@ impl<'a> Problem<'a> {
         self.layer
     }
 
-    /// Rows that one candidate costs with the prefix cache: Σ (T − s).
-    pub fn suffix_rows(&self) -> usize {
-        self.prompts.iter().map(Prompt::suffix_rows).sum()
+    /// Rows that one candidate costs at these prompts with the prefix cache: Σ (T − s).
+    pub fn suffix_rows(&self, which: PromptSet) -> usize {
+        self.chosen(which).map(|(_, prompt)| prompt.suffix_rows()).sum()
     }
 
     /// Rows of whole forward passes over all prompts: Σ T.
@@ -219,7 +247,10 @@ mod tests {
     fn rows_are_counted_from_the_subject_on() {
         let prompts = [GOOD, ESSENCE];
         let problem = Problem::new(&SPEC, 1, &prompts, &[4, 8]).unwrap();
-        assert_eq!((problem.rewrites().len(), problem.suffix_rows(), problem.total_rows()), (1, 3 + 2, 4 + 2));
+        assert_eq!(
+            (problem.rewrites().len(), problem.suffix_rows(PromptSet::ALL), problem.total_rows()),
+            (1, 3 + 2, 4 + 2)
+        );
         assert_eq!(problem.essence().map(|p| p.tokens.len()), Some(2));
     }
 }

@@ -50,7 +50,8 @@ pub struct Progress {
     pub kl: f32,
     /// exp(−nll): the geometric mean of the target tokens' probabilities.
     pub p_target: f32,
-    /// Loss evaluations of one candidate over the whole prompt set; a verification is one. Prefills are none.
+    /// Loss evaluations of one candidate over the whole prompt set; a verification is one. Prefills are none. Evaluations
+    /// over some of the prompts count as their part of the prompts; the sum is rounded up.
     pub forward_passes: u64,
     /// Token rows computed: those from the subject on for a candidate, all of them for a prefill or a verification.
     pub rows: u64,
@@ -83,7 +84,8 @@ pub(crate) struct State {
     pub(crate) best_start: u32,
     /// The lowest loss so far: of a start, then also of a step.
     pub(crate) best_loss: f32,
-    pub(crate) forward_passes: u64,
+    /// Evaluations of one candidate at one prompt.
+    pub(crate) evaluations: u64,
     pub(crate) rows: u64,
     pub(crate) cache_refreshes: u32,
     pub(crate) memory: Memory,
@@ -102,7 +104,7 @@ impl State {
             starts: 0,
             best_start: 0,
             best_loss: f32::INFINITY,
-            forward_passes: 0,
+            evaluations: 0,
             rows: 0,
             cache_refreshes: 0,
             memory: Memory::NEW,
@@ -111,14 +113,15 @@ impl State {
         }
     }
 
-    /// Counts passes of so many rows each; of none, a prefill's rows.
-    pub(crate) fn count(&mut self, passes: usize, rows: usize) {
-        let computed = (passes.max(1) as u64).saturating_mul(rows as u64);
-        self.forward_passes = self.forward_passes.saturating_add(passes as u64);
-        self.rows = self.rows.saturating_add(computed);
+    /// Counts `candidates` evaluated at so many prompts of so many rows in all.
+    pub(crate) fn count(&mut self, candidates: usize, prompts: usize, rows: usize) {
+        let times = |n: usize| (candidates as u64).saturating_mul(n as u64);
+        self.evaluations = self.evaluations.saturating_add(times(prompts));
+        self.rows = self.rows.saturating_add(times(rows));
     }
 
-    pub(crate) fn progress(&self, phase: Phase, max_steps: u32) -> Progress {
+    /// `prompts`: how many make a forward pass.
+    pub(crate) fn progress(&self, phase: Phase, max_steps: u32, prompts: usize) -> Progress {
         let Seen { loss, nll, kl } = self.seen;
         Progress {
             phase,
@@ -128,7 +131,7 @@ impl State {
             nll,
             kl,
             p_target: libm::expf(-nll),
-            forward_passes: self.forward_passes,
+            forward_passes: self.evaluations.div_ceil(prompts.max(1) as u64),
             rows: self.rows,
             cache_refreshes: self.cache_refreshes,
             outcome: self.outcome,

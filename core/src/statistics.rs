@@ -11,6 +11,9 @@ pub struct Statistics<'a> {
     pub samples: &'a [f16],
     /// Values of other subjects' last tokens, `(n, d_model)`: where the search may start.
     pub bank: &'a [f16],
+    /// What the layers above the edit layer read, `(n, d_model)`: rows whose Gram matrix stands for that of those layers'
+    /// key and value projections. A change of one token's value reaches later tokens through these projections alone.
+    pub readers: &'a [f16],
 }
 
 /// Why statistics cannot be used.
@@ -22,6 +25,8 @@ pub enum StatisticsError {
     SamplesLength,
     /// `bank` is not made of whole values.
     BankLength,
+    /// `readers` is not made of whole rows.
+    ReadersLength,
     /// There is a NaN or an infinity among them.
     NotFinite,
 }
@@ -31,6 +36,7 @@ impl core::fmt::Display for StatisticsError {
         f.write_str(match self {
             Self::SamplesLength => "the sample keys' number is no multiple of the model's d_ff",
             Self::BankLength => "the bank's number is no multiple of the model's d_model",
+            Self::ReadersLength => "the readers' number is no multiple of the model's d_model",
             Self::NotFinite => "the statistics hold a NaN or an infinity",
         })
     }
@@ -46,7 +52,10 @@ impl Statistics<'_> {
         if self.bank.len().checked_rem(spec.d_model) != Some(0) {
             return Err(StatisticsError::BankLength);
         }
-        let finite = self.samples.iter().chain(self.bank).all(|x| x.is_finite());
+        if self.readers.len().checked_rem(spec.d_model) != Some(0) {
+            return Err(StatisticsError::ReadersLength);
+        }
+        let finite = self.samples.iter().chain(self.bank).chain(self.readers).all(|x| x.is_finite());
         if finite { Ok(()) } else { Err(StatisticsError::NotFinite) }
     }
 }

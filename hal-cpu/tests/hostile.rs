@@ -9,7 +9,7 @@ use mobiedit_backends::patches::Patches;
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_backends::weights::{Format, Matrix};
 use mobiedit_core::backend::{ForwardBackend, Loss, ModelSpec};
-use mobiedit_core::problem::{Problem, Prompt, Role};
+use mobiedit_core::problem::{Problem, Prompt, PromptSet, Role};
 use mobiedit_core::{RankOne, f16};
 use mobiedit_hal_cpu::{Cpu, CpuError, Scratch, ScratchLens, Statistics};
 
@@ -131,8 +131,14 @@ fn hyper_parameters_that_do_not_fit_are_an_error() {
             let (mut cache, mut keys, mut value) = ([0.0; 64], [0.0; 64], [0.0; 64]);
             let mut memory = [0.0; 512];
             assert!(t.prefill(&problem, &mut cache, &mut keys, &mut value).is_err(), "{config:?}");
-            assert!(t.losses(&problem, &mut cache, &[0.0; 4], &mut [Loss::default()]).is_err(), "{config:?}");
-            assert!(t.losses_uncached(&problem, &mut cache, &[0.0; 4], &mut [Loss::default()]).is_err(), "{config:?}");
+            assert!(
+                t.losses(&problem, PromptSet::ALL, &mut cache, &[0.0; 4], &mut [Loss::default()]).is_err(),
+                "{config:?}"
+            );
+            assert!(
+                t.losses_uncached(&problem, PromptSet::ALL, &mut cache, &[0.0; 4], &mut [Loss::default()]).is_err(),
+                "{config:?}"
+            );
             assert!(t.evaluate(&problem).is_err(), "{config:?}");
             assert!(t.capture(&[1, 2], 0, &mut keys, &mut value).is_err(), "{config:?}");
             assert!(t.project(0, &keys, &mut value).is_err(), "{config:?}");
@@ -156,8 +162,11 @@ fn what_was_posed_to_another_model_is_refused() {
             let (mut cache, mut keys, mut value) = ([0.0; 256], [0.0; 64], [0.0; 64]);
             let refused = Err(ForwardError::OutOfRange);
             assert_eq!(t.prefill(&problem, &mut cache, &mut keys, &mut value), refused);
-            assert_eq!(t.losses(&problem, &mut cache, &[0.0; 4], &mut [Loss::default()]), refused);
-            assert_eq!(t.losses_uncached(&problem, &mut cache, &[0.0; 4], &mut [Loss::default()]), refused);
+            assert_eq!(t.losses(&problem, PromptSet::ALL, &mut cache, &[0.0; 4], &mut [Loss::default()]), refused);
+            assert_eq!(
+                t.losses_uncached(&problem, PromptSet::ALL, &mut cache, &[0.0; 4], &mut [Loss::default()]),
+                refused
+            );
             assert_eq!(t.evaluate(&problem).map(|_| ()), refused);
         });
     }
@@ -190,7 +199,11 @@ fn a_delta_that_is_not_finite_or_leaves_the_range_is_found() {
             t.prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
             let mut losses = [Loss::default(); 2];
             let deltas = [0.0, 0.0, 0.0, 0.0, 0.0, x, 0.0, 0.0];
-            assert_eq!(t.losses(&problem, &mut cache, &deltas, &mut losses), Err(ForwardError::NotFinite), "{x}");
+            assert_eq!(
+                t.losses(&problem, PromptSet::ALL, &mut cache, &deltas, &mut losses),
+                Err(ForwardError::NotFinite),
+                "{x}"
+            );
         });
     }
 }

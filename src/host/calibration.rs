@@ -209,7 +209,7 @@ impl Calibration {
         if layer >= spec.layers || !rest.0.is_empty() {
             return Err(Unusable::Damaged);
         }
-        Ok(Self { model: of_model, layer, ranges, statistics: Statistics { samples, bank, tokens } })
+        Ok(Self { model: of_model, layer, ranges, statistics: Statistics { samples, bank, tokens, ..Statistics::default() } })
     }
 
     /// Writes the file; returns its length.
@@ -277,7 +277,8 @@ mod tests {
         let with_model = |_: &Gguf<'_>, model: &Model<'_>| {
             let numbers = |len: usize| (0..len).map(|i| f16::from_f32(i as f32)).collect();
             let ranges = (0..33).map(|i| Range { most: 10.0, percentile: i as f32 * 0.25 }).collect();
-            let statistics = Statistics { samples: numbers(2 * 768), bank: numbers(3 * 256), tokens: 1234 };
+            let statistics =
+                Statistics { samples: numbers(2 * 768), bank: numbers(3 * 256), tokens: 1234, ..Statistics::default() };
             check(model, Calibration { model: whole_identity(model), layer: 1, ranges, statistics });
         };
         ModelFile::open(None).unwrap().with_model(with_model).unwrap();

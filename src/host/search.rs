@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use mobiedit_backends::device::Device;
-use mobiedit_backends::transformer::{ForwardError, Transformer};
 use mobiedit_core::backend::{ForwardBackend, Loss};
 use mobiedit_core::checkpoint::CheckpointError;
 use mobiedit_core::config::{ConfigError, Covariance};
@@ -77,7 +75,7 @@ pub enum SearchError<E: std::error::Error + 'static> {
     Checkpoint(#[from] CheckpointError),
     /// A step failed.
     #[error(transparent)]
-    Step(#[from] StepError<ForwardError<E>>),
+    Step(#[from] StepError<E>),
 }
 
 impl Search {
@@ -91,17 +89,20 @@ impl Search {
     ///
     /// # Errors
     /// Prompts, settings or statistics that do not fit the model, and failures of the device.
-    pub fn run<D: Device>(
+    pub fn run<B: ForwardBackend>(
         &self,
-        transformer: &mut Transformer<'_, D>,
+        backend: &mut B,
         prompts: &EditPrompts,
         statistics: Statistics<'_>,
         resume: Option<&[u8]>,
         mut watch: impl FnMut(&Progress) -> ControlFlow<()>,
-    ) -> Result<Ended, SearchError<D::Error>> {
+    ) -> Result<Ended, SearchError<B::Error>>
+    where
+        B::Error: 'static,
+    {
         let lent = prompts.lend();
-        let problem = Problem::new(&transformer.spec(), self.layer, &lent, &prompts.target)?;
-        let config = self.config.check(&transformer.spec())?;
+        let problem = Problem::new(&backend.spec(), self.layer, &lent, &prompts.target)?;
+        let config = self.config.check(&backend.spec())?;
         let need = Footprint::for_problem(&config, &problem);
         let (mut floats, mut cache) = (vec![0.0; need.floats], vec![0.0; need.cache]);
         let mut losses = vec![Loss::default(); need.losses];
@@ -111,7 +112,7 @@ impl Search {
             None => Editor::new(config, problem, statistics, self.seed, storage)?,
         };
         loop {
-            let progress = editor.step(transformer)?;
+            let progress = editor.step(backend)?;
             if let Some(patch) = editor.patch() {
                 let (u, lambda) = (patch.u.to_vec(), patch.lambda.to_vec());
                 return Ok(Ended::Found(Found { progress, layer: self.layer, u, lambda }));

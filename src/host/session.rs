@@ -19,7 +19,7 @@ use crate::host::edits::Edit;
 use crate::host::identity::identity;
 use crate::host::model_file::{ModelFile, ModelFileError};
 use crate::host::prompts::PromptError;
-use crate::host::statistics::{Statement, Statistics, built_in_lines};
+use crate::host::statistics::{Statement, Statistics, built_in_lines, readers};
 use crate::host::text::{self, TextError};
 use crate::host::tokenizer::{Tokenizer, TokenizerError};
 
@@ -53,6 +53,8 @@ pub enum CalibrationFrom {
     /// None is used.
     Nowhere,
 }
+/// Most rows that stand for what the layers above read.
+const READERS: usize = 512;
 
 /// Which model, on how much.
 #[derive(Clone, Debug, Default)]
@@ -296,15 +298,20 @@ impl Session<'_> {
     /// # Errors
     /// Failures of the device.
     pub fn statistics(&mut self, layer: usize, mut seen: impl FnMut(usize, usize)) -> Result<Statistics, SessionError> {
-        if let Some(calibration) = self.calibration.as_ref().filter(|calibration| calibration.layer == layer) {
-            return Ok(calibration.statistics.clone());
-        }
-        let all = self.statements(None, usize::MAX)?;
-        let spec = self.transformer.spec();
-        let run = |tokens: &[u32], keys: &mut [f32], values: &mut [f32]| {
-            self.transformer.capture(tokens, layer, keys, values)
+        let kept = self.calibration.as_ref().filter(|calibration| calibration.layer == layer);
+        let mut statistics = match kept {
+            Some(calibration) => calibration.statistics.clone(),
+            None => {
+                let all = self.statements(None, usize::MAX)?;
+                let spec = self.transformer.spec();
+                let run = |tokens: &[u32], keys: &mut [f32], values: &mut [f32]| {
+                    self.transformer.capture(tokens, layer, keys, values)
+                };
+                Statistics::collect(&spec, &all, run, |done| seen(done, all.len()))?
+            }
         };
-        Ok(Statistics::collect(&spec, &all, run, |done| seen(done, all.len()))?)
+        statistics.readers = readers(&self.model, layer, self.model.config.spec.d_model.min(READERS));
+        Ok(statistics)
     }
 
     /// A text in pieces that can be run, or the built-in statements: `most` tokens at most.

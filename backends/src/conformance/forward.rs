@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use mobiedit_core::backend::{BackendError, BackendErrorKind, ForwardBackend, Loss};
 use mobiedit_core::prefix_cache::CacheLayout;
-use mobiedit_core::problem::{Problem, Prompt, Role};
+use mobiedit_core::problem::{Problem, Prompt, PromptSet, Role};
 use mobiedit_core::rank_one::RankOne;
 
 use super::random::Random;
@@ -31,11 +31,12 @@ pub(super) fn check_forward<B: ForwardBackend>(
     claims: ForwardClaims,
     wanted: impl Fn(&str) -> bool,
 ) -> Vec<(&'static str, Check)> {
-    let checks: [(&str, Contract<B>); 6] = [
+    let checks: [(&str, Contract<B>); 7] = [
         ("the same call gives the same bits", determinism),
         ("no δ is the clean model", clean),
         ("an injected δ is a patch that writes it", injection),
         ("a candidate does not depend on its batch", batches),
+        ("losses at some prompts are parts of those at all", minibatches),
         ("patches add up and leave no bit", patches),
         ("what does not fit is refused", refusals),
     ];
@@ -94,8 +95,18 @@ impl<B: ForwardBackend> Trial<'_, B> {
     }
 
     fn losses(&mut self, problem: &Problem<'_>, cache: &mut [f32], deltas: &[f32]) -> Result<Vec<Loss>, String> {
+        self.losses_at(PromptSet::ALL, problem, cache, deltas)
+    }
+
+    fn losses_at(
+        &mut self,
+        which: PromptSet,
+        problem: &Problem<'_>,
+        cache: &mut [f32],
+        deltas: &[f32],
+    ) -> Result<Vec<Loss>, String> {
         let mut losses = std::vec![Loss::default(); deltas.len() / self.backend.spec().d_model];
-        let result = self.backend.losses(problem, cache, deltas, &mut losses);
+        let result = self.backend.losses(problem, which, cache, deltas, &mut losses);
         result.map(|()| losses).map_err(|e| format!("losses failed: {e}"))
     }
 
@@ -226,6 +237,28 @@ fn batches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     Ok(())
 }
 
+/// The losses at each prompt alone make up those at all of them.
+fn minibatches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
+    let problem = trial.problem;
+    let mut clean = trial.prefill(&problem)?;
+    let deltas = deltas(&clean.value);
+    let mut sums = std::vec![Loss::default(); deltas.len() / trial.backend.spec().d_model];
+    for index in 0..problem.prompts().len() {
+        let which = PromptSet::NONE.with(index);
+        let alone = trial.losses_at(which, &problem, &mut clean.cache, &deltas)?;
+        for (sum, loss) in sums.iter_mut().zip(alone) {
+            sum.nll += loss.nll / problem.rewrites().len() as f32;
+            sum.kl += loss.kl;
+            (sum.hits, sum.targets) = (sum.hits + loss.hits, sum.targets + loss.targets);
+        }
+    }
+    for (sum, all) in sums.iter().zip(trial.losses(&problem, &mut clean.cache, &deltas)?) {
+        is((sum.hits, sum.targets) == (all.hits, all.targets), "the prompts' targets are not those of all prompts")?;
+        trial.near("the prompts one by one and together", &[sum.nll, sum.kl], &[all.nll, all.kl])?;
+    }
+    is(trial.losses_at(PromptSet::NONE, &problem, &mut clean.cache, &deltas).is_err(), "no prompt has a loss")
+}
+
 fn patches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     let problem = trial.problem;
     let (before, loss) = (trial.prefill(&problem)?, trial.evaluate(&problem)?);
@@ -269,8 +302,14 @@ fn refusals<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
         ("a cache", backend.prefill(&problem, &mut cache[..short_cache], &mut keys, &mut value)),
         ("room for keys", backend.prefill(&problem, &mut cache, &mut keys[..short_keys], &mut value)),
         ("room for the value", backend.prefill(&problem, &mut cache, &mut keys, &mut value[1..])),
-        ("a cache of losses", backend.losses(&problem, &mut cache[..short_cache], &deltas, &mut [Loss::default()])),
-        ("too few δ", backend.losses(&problem, &mut clean.cache, &deltas[1..], &mut [Loss::default(); 2])),
+        (
+            "a cache of losses",
+            backend.losses(&problem, PromptSet::ALL, &mut cache[..short_cache], &deltas, &mut [Loss::default()]),
+        ),
+        (
+            "too few δ",
+            backend.losses(&problem, PromptSet::ALL, &mut clean.cache, &deltas[1..], &mut [Loss::default(); 2]),
+        ),
         ("a key", backend.project(problem.layer(), &keys[..spec.d_ff - 1], &mut value)),
     ];
     for (what, result) in too_small {

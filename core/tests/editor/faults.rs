@@ -1,7 +1,7 @@
 //! A backend that fails: a typed error, no trace in the edit, and the same bits after a retry.
 
 use mobiedit_core::backend::{BackendErrorKind, ForwardBackend, Loss, ModelSpec, PatchId};
-use mobiedit_core::{Config, Editor, Phase, Problem, RankOne, Statistics, StepError};
+use mobiedit_core::{Config, Editor, Phase, Problem, PromptSet, RankOne, Statistics, StepError};
 
 use crate::model::{Edit, Failure, Memory, Model, SPEC, edit, finish};
 
@@ -61,6 +61,7 @@ impl ForwardBackend for Faulty {
     fn losses(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
@@ -68,7 +69,7 @@ impl ForwardBackend for Faulty {
         let mut nothing = [];
         let spoils: &mut [f32] = if self.fault == Fault::Error { cache } else { &mut nothing };
         let wrong = self.now(&mut [spoils])?;
-        self.model.losses(problem, cache, deltas, out)?;
+        self.model.losses(problem, which, cache, deltas, out)?;
         match self.fault {
             Fault::NotANumber => out.last_mut().filter(|_| wrong).into_iter().for_each(|last| last.nll = f32::NAN),
             Fault::Apart if wrong => out.iter_mut().zip([3e38, -3e38].iter().cycle()).for_each(|(l, x)| l.nll = *x),
@@ -192,7 +193,14 @@ impl ForwardBackend for Opposite {
         Ok(())
     }
 
-    fn losses(&mut self, _: &Problem<'_>, _: &mut [f32], _: &[f32], _: &mut [Loss]) -> Result<(), Failure> {
+    fn losses(
+        &mut self,
+        _: &Problem<'_>,
+        _: PromptSet,
+        _: &mut [f32],
+        _: &[f32],
+        _: &mut [Loss],
+    ) -> Result<(), Failure> {
         panic!("nothing is searched for that could not be written")
     }
 

@@ -6,7 +6,7 @@ use core::fmt;
 use mobiedit_core::backend::{BackendError, BackendErrorKind, ForwardBackend, Loss, ModelSpec, PatchId};
 use mobiedit_core::config::CheckedConfig;
 use mobiedit_core::prefix_cache::CacheLayout;
-use mobiedit_core::problem::{Problem, Prompt, Role};
+use mobiedit_core::problem::{Problem, Prompt, PromptSet, Role};
 use mobiedit_core::{Config, EditStorage, Editor, Footprint, Progress, RankOne, Statistics, StepError};
 
 pub(crate) const SPEC: ModelSpec = ModelSpec { d_model: 96, d_ff: 64, layers: 3, kv_dim: 4, vocab: 40, max_tokens: 16 };
@@ -52,7 +52,7 @@ pub(crate) struct Model {
     heads: Vec<Vec<Vec<f64>>>,
     patches: Vec<(PatchId, Vec<f32>, Vec<f32>)>,
     next_patch: u32,
-    /// Candidates evaluated, a whole evaluation being one.
+    /// Evaluations of a candidate at a prompt; a whole evaluation counts every prompt.
     pub(crate) evaluated: u64,
     /// Rows computed.
     pub(crate) rows: u64,
@@ -104,8 +104,9 @@ impl Model {
         logits.iter().map(|l| l - total).collect()
     }
 
-    fn add(&self, problem: &Problem<'_>, hidden: &[f64], loss: &mut Loss) {
-        let count = (problem.rewrites().len() * problem.target().len()) as f64;
+    /// Adds one of `rewrites` prompts' losses.
+    fn add(&self, problem: &Problem<'_>, rewrites: usize, hidden: &[f64], loss: &mut Loss) {
+        let count = (rewrites * problem.target().len()) as f64;
         for (position, &token) in problem.target().iter().enumerate() {
             let log_p = self.log_probabilities(hidden, position);
             let best = (0..log_p.len()).max_by(|&a, &b| log_p[a].total_cmp(&log_p[b])).unwrap();
@@ -156,19 +157,21 @@ impl ForwardBackend for Model {
     fn losses(
         &mut self,
         problem: &Problem<'_>,
+        which: PromptSet,
         cache: &mut [f32],
         deltas: &[f32],
         out: &mut [Loss],
     ) -> Result<(), Failure> {
         assert_eq!(deltas.len(), out.len() * SPEC.d_model);
         let layout = CacheLayout::new(SPEC, *problem);
+        let rewrites = problem.chosen(which).filter(|(_, prompt)| prompt.role == Role::Rewrite).count();
         for (delta, loss) in deltas.chunks_exact(SPEC.d_model).zip(out) {
             *loss = Loss::default();
-            for (i, prompt) in problem.prompts().iter().enumerate() {
+            for (i, prompt) in problem.chosen(which) {
                 let clean: Vec<f64> = cache[layout.hidden(i)][..SPEC.d_model].iter().map(|x| f64::from(*x)).collect();
                 let hidden: Vec<f64> = clean.iter().zip(delta).map(|(h, d)| h + f64::from(*d)).collect();
                 match prompt.role {
-                    Role::Rewrite => self.add(problem, &hidden, loss),
+                    Role::Rewrite => self.add(problem, rewrites, &hidden, loss),
                     Role::Essence => {
                         let (p, q) =
                             (self.log_probabilities(&hidden, ESSENCE), self.log_probabilities(&clean, ESSENCE));
@@ -176,8 +179,8 @@ impl ForwardBackend for Model {
                     }
                 }
             }
-            self.evaluated += 1;
-            self.rows += problem.suffix_rows() as u64;
+            self.evaluated += problem.chosen(which).count() as u64;
+            self.rows += problem.suffix_rows(which) as u64;
         }
         Ok(())
     }
@@ -187,9 +190,9 @@ impl ForwardBackend for Model {
         for prompt in problem.rewrites() {
             let value = self.value(&self.key(prompt));
             let hidden: Vec<f64> = value.iter().zip(self.residual(prompt)).map(|(v, r)| v + r).collect();
-            self.add(problem, &hidden, &mut loss);
+            self.add(problem, problem.rewrites().len(), &hidden, &mut loss);
         }
-        self.evaluated += 1;
+        self.evaluated += problem.prompts().len() as u64;
         self.rows += problem.total_rows() as u64;
         Ok(loss)
     }

@@ -1,6 +1,6 @@
 //! A running edit as bytes: goes on to the same bits from every step, and nothing damaged or foreign is taken.
 
-use mobiedit_core::checkpoint::CheckpointError;
+use mobiedit_core::checkpoint::{CHECKPOINT_VERSION, CheckpointError};
 use mobiedit_core::{Config, Editor, Problem, SetupError, Statistics, f16};
 
 use crate::model::{Edit, Memory, Model, Run, SPEC, finish};
@@ -13,7 +13,8 @@ fn bank() -> Vec<f16> {
 fn resume(config: Config, problem: Problem<'_>, bank: &[f16], bytes: &[u8]) -> Result<Run, SetupError> {
     let config = config.check(&SPEC).unwrap();
     let mut memory = Memory::new(&config, &problem);
-    let mut editor = Editor::resume(config, problem, Statistics { samples: &[], bank }, memory.lend(), bytes)?;
+    let mut editor =
+        Editor::resume(config, problem, Statistics { bank, ..Statistics::default() }, memory.lend(), bytes)?;
     Ok(finish(&mut editor, &mut Model::new()).unwrap())
 }
 
@@ -21,7 +22,7 @@ fn resume(config: Config, problem: Problem<'_>, bank: &[f16], bytes: &[u8]) -> R
 fn checkpoints(config: Config, problem: Problem<'_>, bank: &[f16]) -> (Vec<Vec<u8>>, Run) {
     let config = config.check(&SPEC).unwrap();
     let mut memory = Memory::new(&config, &problem);
-    let statistics = Statistics { samples: &[], bank };
+    let statistics = Statistics { bank, ..Statistics::default() };
     let mut editor = Editor::new(config, problem, statistics, 77, memory.lend()).unwrap();
     let mut model = Model::new();
     let mut all = Vec::new();
@@ -147,7 +148,10 @@ fn a_checkpoint_of_another_edit_or_version_is_named_so() {
         });
         let mut newer = bytes.clone();
         newer[4] += 1;
-        assert_eq!(refused(resume(Config::DEFAULT, problem, &bank, &newer)), CheckpointError::Version(2));
+        assert_eq!(
+            refused(resume(Config::DEFAULT, problem, &bank, &newer)),
+            CheckpointError::Version(CHECKPOINT_VERSION + 1)
+        );
         assert_eq!(refused(resume(Config::DEFAULT, problem, &bank, b"GGUF0000")), CheckpointError::Magic);
     });
 }

@@ -1,7 +1,7 @@
 //! What the search reaches, what it costs, and that its numbers are honest.
 
 use mobiedit_core::backend::{ForwardBackend, ModelSpec};
-use mobiedit_core::config::{Anchor, Covariance, Directions};
+use mobiedit_core::config::{Anchor, Covariance, Directions, Minibatch};
 use mobiedit_core::storage::{Part, StorageError};
 use mobiedit_core::{Config, Editor, Footprint, Limits, Outcome, OwnedStorage, Phase, SetupError, Statistics};
 use mobiedit_core::{StatisticsError, f16};
@@ -52,17 +52,22 @@ fn the_written_model_says_the_target_and_undo_gives_the_old_one_back() {
 #[test]
 fn passes_and_rows_are_those_that_the_model_computed() {
     let bank = bank(17);
-    let statistics = Statistics { samples: &[], bank: &bank };
-    for config in [Config { max_steps: 100, ..Config::PAPER }, Config { max_steps: 9, ..Config::DEFAULT }] {
+    let statistics = Statistics { bank: &bank, ..Statistics::default() };
+    let prompts = Edit::new(2).with(|problem| problem.prompts().len() as u64);
+    let ours = Config { max_steps: 9, ..Config::DEFAULT };
+    let few = Config { minibatch: Minibatch::Rewrites(1), ..ours };
+    let all = Config { minibatch: Minibatch::All, ..ours };
+    for config in [Config { max_steps: 100, ..Config::PAPER }, all, few] {
         let (run, model) = edit(config, 2, statistics, 4);
-        assert_eq!((run.last.forward_passes, run.last.rows), (model.evaluated, model.rows));
+        assert_eq!((run.last.forward_passes, run.last.rows), (model.evaluated.div_ceil(prompts), model.rows));
         assert_eq!(run.last.cache_refreshes + 1, model.prefills);
     }
 }
 
 #[test]
 fn a_published_step_is_three_passes_a_direction_and_ours_two() {
-    for (config, passes) in [(Config::PAPER, 15), (Config::DEFAULT, 10)] {
+    let all = Config { minibatch: Minibatch::All, ..Config::DEFAULT };
+    for (config, passes) in [(Config::PAPER, 15), (all, 2 * all.directions as u64)] {
         let config = config.check(&SPEC).unwrap();
         Edit::new(1).with(|problem| {
             let mut memory = Memory::new(&config, &problem);
@@ -71,7 +76,8 @@ fn a_published_step_is_three_passes_a_direction_and_ours_two() {
             assert_eq!(editor.step(&mut model).unwrap().phase, Phase::Prefill);
             let progress = editor.step(&mut model).unwrap();
             assert_eq!((progress.phase, progress.step), (Phase::Search, 1));
-            assert_eq!((progress.forward_passes, model.evaluated), (passes, passes));
+            let prompts = problem.prompts().len() as u64;
+            assert_eq!((progress.forward_passes, model.evaluated), (passes, passes * prompts));
         });
     }
 }
@@ -79,7 +85,7 @@ fn a_published_step_is_three_passes_a_direction_and_ours_two() {
 #[test]
 fn the_batch_size_changes_no_bit() {
     let bank = bank(8);
-    let statistics = Statistics { samples: &[], bank: &bank };
+    let statistics = Statistics { bank: &bank, ..Statistics::default() };
     for base in [Config { max_steps: 30, ..Config::PAPER }, Config::DEFAULT] {
         let reference = edit(base, 6, statistics, 9).0;
         for batch in [1, 3, 4, 64] {
@@ -102,7 +108,7 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_other_ones() {
 #[test]
 fn a_covariance_gives_another_key_that_edits_as_well() {
     let samples: Vec<f16> = (0..50 * SPEC.d_ff).map(|i| f16::from_f32((i as f32 * 0.7).sin() + 0.5)).collect();
-    let statistics = Statistics { samples: &samples, bank: &[] };
+    let statistics = Statistics { samples: &samples, ..Statistics::default() };
     let with = edit(Config::DEFAULT, 4, statistics, 1).0;
     let without = edit(Config { covariance: Covariance::Identity, ..Config::DEFAULT }, 4, statistics, 1).0;
     assert_eq!((with.last.outcome, without.last.outcome), (Some(Outcome::Success), Some(Outcome::Success)));
@@ -140,7 +146,7 @@ fn a_bank_that_holds_the_answer_saves_most_of_the_search() {
         let row = values.chunks_exact_mut(SPEC.d_model).nth(13).unwrap();
         row.iter_mut().zip(value.iter().zip(&solved)).for_each(|(to, (v, d))| *to = f16::from_f32(v + d));
     });
-    let banked = edit(config, 7, Statistics { samples: &[], bank: &values }, 2).0;
+    let banked = edit(config, 7, Statistics { bank: &values, ..Statistics::default() }, 2).0;
     assert_eq!(banked.last.outcome, Some(Outcome::Success));
     assert!(3 * banked.last.step <= plain.last.step, "{} and {} steps", banked.last.step, plain.last.step);
     // 21 starts, and a step with a verification at most each time.
@@ -246,9 +252,10 @@ fn statistics_of_the_wrong_shape_are_refused() {
     let zeros = vec![f16::ZERO; 65];
     let infinite = vec![f16::INFINITY; SPEC.d_model];
     let cases = [
-        (Statistics { samples: &zeros, bank: &[] }, StatisticsError::SamplesLength),
-        (Statistics { samples: &[], bank: &zeros }, StatisticsError::BankLength),
-        (Statistics { samples: &[], bank: &infinite }, StatisticsError::NotFinite),
+        (Statistics { samples: &zeros, ..Statistics::default() }, StatisticsError::SamplesLength),
+        (Statistics { bank: &zeros, ..Statistics::default() }, StatisticsError::BankLength),
+        (Statistics { readers: &zeros, ..Statistics::default() }, StatisticsError::ReadersLength),
+        (Statistics { bank: &infinite, ..Statistics::default() }, StatisticsError::NotFinite),
     ];
     for (statistics, expected) in cases {
         Edit::new(0).with(|problem| {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use mobiedit_backends::editing::Uncached;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::{Config, ForwardBackend, Phase, Progress, RankOne, Statistics, StepError};
 use mobiedit_hal_cpu::CpuError;
@@ -27,13 +28,15 @@ pub enum Method<'a> {
     /// From the editor.
     Search {
         /// Its settings.
-        config: Config,
+        config: &'a Config,
         /// The edit layer.
         layer: usize,
         /// What calibration knows about the layer.
         statistics: Statistics<'a>,
         /// Prefixes of the rewrite prompts.
         prefixes: &'a [&'a str],
+        /// Losses with the prefix cache, or by whole forward passes: the comparison.
+        cached: bool,
     },
     /// From a file.
     Given(&'a GivenPatches),
@@ -90,7 +93,7 @@ pub enum RunError {
     Session(#[from] SessionError),
     /// The search.
     #[error(transparent)]
-    Search(#[from] SearchError<CpuError>),
+    Search(#[from] SearchError<ForwardError<CpuError>>),
     /// The measuring.
     #[error(transparent)]
     Measure(#[from] MeasureError),
@@ -202,8 +205,10 @@ impl Evaluation<'_> {
         record: &Record,
         watch: Watch<'_>,
     ) -> Result<Option<Made>, RunError> {
-        let (config, layer, statistics, prefixes) = match self.method {
-            Method::Search { config, layer, statistics, prefixes } => (config, layer, statistics, prefixes),
+        let (config, layer, statistics, prefixes, cached) = match self.method {
+            Method::Search { config, layer, statistics, prefixes, cached } => {
+                (config, layer, statistics, prefixes, cached)
+            }
             Method::Given(given) => {
                 let given = given.of_record.get(&record.number).ok_or(RunError::NoPatch(record.number))?.clone();
                 return Ok(Some(Made { layer: given.layer, u: given.u, lambda: given.lambda, cost: None }));
@@ -211,14 +216,20 @@ impl Evaluation<'_> {
         };
         let prompts = EditPrompts::new(&session.tokenizer, &record.request, prefixes)?;
         session.check_rows(prompts.rows())?;
-        let search = Search { config, layer, seed: self.search_seed(record) };
+        let search = Search { config: *config, layer, seed: self.search_seed(record) };
         let mut curve = Vec::new();
         let start = Instant::now();
         let watch = |progress: &Progress| {
             curve.extend(point(progress));
             watch(Event::Search(progress))
         };
-        match search.run(&mut session.transformer, &prompts, statistics, None, watch)? {
+        let transformer = &mut session.transformer;
+        let ended = if cached {
+            search.run(transformer, &prompts, statistics, None, watch)?
+        } else {
+            search.run(&mut Uncached(transformer), &prompts, statistics, None, watch)?
+        };
+        match ended {
             Ended::Found(found) => Ok(Some(made(found, start.elapsed().as_secs_f64(), &curve))),
             Ended::Interrupted(_) => Ok(None),
         }
