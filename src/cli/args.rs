@@ -277,6 +277,37 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Edit known facts, each to another object of its relation, and judge by greedy generation
     Edit(BenchEditArgs),
+    /// From the published method to ours, one difference at a time, over the same records
+    Ablation(AblationArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AblationArgs {
+    /// Records of each of our variants
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) records: usize,
+    /// The first so many of them with the variants that take thousands of forward passes an edit
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) slow_records: usize,
+    /// Seed of the choice of records and of the searches
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The records to draw from: those whose fact the model knows
+    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/data/counterfact_500.json")]
+    pub(crate) dataset: PathBuf,
+    /// The dataset's layout
+    #[arg(long, value_enum, default_value_t = DatasetArg::Counterfact)]
+    pub(crate) format: DatasetArg,
+    /// The layer to edit, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
+    pub(crate) layer: LayerArg,
+    /// Where results are kept; the same command goes on from there [default: mobiedit-eval/ablation]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use mobiedit::host::session::{Session, with_session};
 use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
+use crate::cli::ablation;
 use crate::cli::args::{BenchArgs, BenchCommand, BenchEditArgs};
 use crate::cli::edit::{PREFIXES, collect};
 use crate::cli::report::Stdout;
@@ -65,7 +66,10 @@ struct BenchReport {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
-    let BenchCommand::Edit(args) = &args.command;
+    let args = match &args.command {
+        BenchCommand::Edit(args) => args,
+        BenchCommand::Ablation(args) => return ablation::run(args),
+    };
     let cases = draw_cases(&args.facts, args.edits, args.seed)?;
     if args.paper_edits.is_some_and(|edits| edits > cases.len()) {
         bail!("--paper-edits must not be more than --edits");

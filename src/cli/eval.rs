@@ -50,7 +50,7 @@ fn join(args: &EvalMergeArgs) -> anyhow::Result<Status> {
 }
 
 impl DatasetArg {
-    fn format(self) -> Format {
+    pub(crate) fn format(self) -> Format {
         match self {
             Self::Counterfact => Format::CounterFact,
             Self::Zsre => Format::Zsre,
@@ -74,7 +74,7 @@ fn evaluate(args: &EvalRunArgs, path: &Path, format: Format) -> anyhow::Result<S
 }
 
 /// Rows that a forward pass over anything of a record needs at most: a token has at least a byte.
-fn most_rows(record: &Record, prefixes: &[&str]) -> usize {
+pub(crate) fn most_rows(record: &Record, prefixes: &[&str]) -> usize {
     let answers = record.locality.iter().chain(&record.portability);
     let questions = answers.map(|q| q.prompt.len() + q.answers.iter().map(String::len).max().unwrap_or(0));
     let target = record.request.target.len();
@@ -200,7 +200,13 @@ impl<'a> Evaluator<'a> {
         }
         let method = match &self.given {
             Some(given) => Method::Given(given),
-            None => Method::Search { config, layer, statistics: statistics.lend(), prefixes: self.prefixes },
+            None => Method::Search {
+                config: &config,
+                layer,
+                statistics: statistics.lend(),
+                prefixes: self.prefixes,
+                cached: true,
+            },
         };
         let evaluation = Evaluation { method, seed: self.settings.seed, fluency: self.settings.fluency };
         let bar = Bar::with_estimate("evaluating", done, records.len());
@@ -225,7 +231,7 @@ fn interrupted() -> Status {
     Status::Interrupted
 }
 
-fn hex(hash: u64) -> String {
+pub(crate) fn hex(hash: u64) -> String {
     format!("{hash:016x}")
 }
 
@@ -238,7 +244,7 @@ fn name(settings: &Settings) -> String {
 }
 
 /// Tells searches apart: all settings, and the texts that they are made with.
-fn fingerprint(config: &Config, prefixes: &[&str]) -> u64 {
+pub(crate) fn fingerprint(config: &Config, prefixes: &[&str]) -> u64 {
     let mut hash = Fnv::default();
     hash.write(format!("{config:?}").as_bytes());
     for text in

@@ -1,0 +1,329 @@
+//! `mobiedit bench ablation`: from the published method to ours, one difference at a time, over the same records.
+//!
+//! Each variant is an evaluation as `mobiedit eval` makes it, kept in a folder of its own, so that a run can be stopped
+//! and goes on. Only which settings differ is decided here.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use mobiedit::core::config::{EarlyStop, Watch};
+use mobiedit::core::{Config, ForwardBackend};
+use mobiedit::host::eval::dataset::{self, Dataset, Record};
+use mobiedit::host::eval::folder::{Folder, LINE_FORMAT, Settings};
+use mobiedit::host::eval::line::Line;
+use mobiedit::host::eval::report::{self as page, Run};
+use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
+use mobiedit::host::eval::selection::Selection;
+use mobiedit::host::eval::summary::Summary;
+use mobiedit::host::session::{Session, SessionOptions, with_session};
+use mobiedit::host::statistics::prefixes;
+use serde::Serialize;
+
+use crate::cli::args::AblationArgs;
+use crate::cli::edit::PREFIXES;
+use crate::cli::eval::{fingerprint, hex, most_rows};
+use crate::cli::report::Stdout;
+use crate::cli::running::{Bar, Interrupt};
+use crate::cli::{Status, report};
+
+/// A way to search.
+struct Variant {
+    name: String,
+    config: Config,
+    cached: bool,
+    float: bool,
+    /// Takes thousands of passes an edit, so it is run on fewer records.
+    slow: bool,
+}
+
+/// Gives a configuration some of the fields of another.
+type Take = fn(&mut Config, &Config);
+
+/// Settings of ours that replace published ones, by name; each takes over one group of fields from `Config::DEFAULT`.
+const OURS: [(&str, Take); 8] = [
+    ("two passes a direction", |to, from| to.centre = from.centre),
+    ("orthogonal directions", |to, from| to.kind = from.kind),
+    ("directions that are read", |to, from| to.readers = from.readers),
+    ("normalised momentum", |to, from| {
+        (to.rule, to.combine, to.spacing, to.directions) = (from.rule, from.combine, from.spacing, from.directions);
+    }),
+    ("some prompts a step", |to, from| to.minibatch = from.minibatch),
+    ("bank of starts", |to, from| to.bank = from.bank),
+    ("success watched for free", |to, from| (to.early_stop, to.refresh) = (from.early_stop, from.refresh)),
+    ("balanced keys, C, anchor", |to, from| {
+        (to.keys, to.covariance, to.anchor) = (from.keys, from.covariance, from.anchor);
+    }),
+];
+
+/// The published method built up, then each of our settings alone in it, then ours whole, and ours without each.
+fn variants() -> Vec<Variant> {
+    let (paper, ours) = (Config::PAPER, Config::DEFAULT);
+    // Tested after the last step alone.
+    let to_the_end = EarlyStop { watch: Watch::Every(paper.max_steps), ..paper.early_stop };
+    let slow = |name: &str, config, cached, float| Variant { name: name.to_owned(), config, cached, float, slow: true };
+    let fast = |name: String, config| Variant { name, config, cached: true, float: false, slow: false };
+    let mut all = vec![
+        slow("zeroth-order baseline", Config { early_stop: to_the_end, ..paper }, false, true),
+        slow("+ early stopping", paper, false, true),
+        slow("+ prefix cache", paper, true, true),
+        slow("+ W8A16: preset paper", paper, true, false),
+    ];
+    for (name, take) in OURS {
+        let mut config = paper;
+        take(&mut config, &ours);
+        all.push(slow(&format!("paper, with {name}"), config, true, false));
+    }
+    all.push(fast("all of ours: preset default".to_owned(), ours));
+    for (name, take) in OURS {
+        let mut config = ours;
+        take(&mut config, &paper);
+        all.push(fast(format!("default, without {name}"), config));
+    }
+    all
+}
+
+/// One variant's row.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    records: usize,
+    /// Exact match of free generation, in 0..=1.
+    success: Option<f64>,
+    rephrase: Option<f64>,
+    locality: Option<f64>,
+    forward_passes_median: Option<f64>,
+    seconds_median: Option<f64>,
+    /// Medians as a part of the baseline's, over the records that both edited.
+    forward_passes_ratio: Option<f64>,
+    seconds_ratio: Option<f64>,
+}
+
+pub(crate) fn run(args: &AblationArgs) -> anyhow::Result<Status> {
+    let dataset = dataset::read(&args.dataset, args.format.format())?;
+    let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
+    let rows = dataset.records.iter().map(|record| most_rows(record, &prefixes)).max().unwrap_or_default();
+    let out = args.out.clone().unwrap_or_else(|| Path::new("mobiedit-eval").join("ablation"));
+    let bench = Ablation { args, dataset: &dataset, prefixes: &prefixes, out: &out, interrupt: Interrupt::listen()? };
+    let options = |float| SessionOptions { rows, float, ..args.model.options() };
+    let Some(selection) = with_session(&options(false), |session| bench.select(session))? else {
+        return Ok(Status::Interrupted);
+    };
+    let variants = variants();
+    let mut runs: Vec<Option<Run>> = variants.iter().map(|_| None).collect();
+    for float in [false, true] {
+        let done =
+            with_session(&options(float), |session| bench.all(session, &selection, &variants, float, &mut runs))?;
+        if !done {
+            report::tell("interrupted: the same command goes on from here");
+            return Ok(Status::Interrupted);
+        }
+    }
+    let runs: Vec<Run> = runs.into_iter().flatten().collect();
+    page::write(&out, &runs)?;
+    let rows = rows_of(&runs);
+    if args.output.json {
+        report::json(&rows)?
+    } else {
+        print(&rows, &out)?
+    }
+    Ok(Status::Done)
+}
+
+struct Ablation<'a> {
+    args: &'a AblationArgs,
+    dataset: &'a Dataset,
+    prefixes: &'a [&'a str],
+    out: &'a Path,
+    interrupt: Interrupt,
+}
+
+impl Ablation<'_> {
+    /// Records whose fact the model knows; `None` after Ctrl-C.
+    fn select(&self, session: &mut Session<'_>) -> anyhow::Result<Option<Selection>> {
+        let knows = |record: &Record| -> anyhow::Result<Option<bool>> {
+            if self.interrupt.check().is_break() {
+                return Ok(None);
+            }
+            Ok(Some(run::known(session, record)?))
+        };
+        let wanted = self.args.records.max(self.args.slow_records);
+        let selection = Selection::draw(self.dataset, self.args.seed, Some(wanted), |_| true, knows)?;
+        if selection.as_ref().is_some_and(|selection| selection.records.len() < wanted) {
+            bail!("fewer than {wanted} records are known to the model");
+        }
+        Ok(selection)
+    }
+
+    /// All variants of one precision; `false` after Ctrl-C.
+    fn all(
+        &self,
+        session: &mut Session<'_>,
+        selection: &Selection,
+        variants: &[Variant],
+        float: bool,
+        runs: &mut [Option<Run>],
+    ) -> anyhow::Result<bool> {
+        let layer = self.args.layer.of(session.transformer.spec().layers)?;
+        let bar = Bar::new("calibrating");
+        let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
+        drop(bar);
+        for (variant, run) in variants.iter().zip(runs).filter(|(variant, _)| variant.float == float) {
+            let method = Method::Search {
+                config: &variant.config,
+                layer,
+                statistics: statistics.lend(),
+                prefixes: self.prefixes,
+                cached: variant.cached,
+            };
+            let evaluation = Evaluation { method, seed: self.args.seed, fluency: false };
+            let settings = self.settings(session, variant, layer);
+            let Some(lines) = self.evaluate(session, selection, variant, &evaluation, &settings)? else {
+                return Ok(false);
+            };
+            *run = Some(Run { name: variant.name.clone(), settings: settings.pairs(), lines, drift: Vec::new() });
+        }
+        Ok(true)
+    }
+
+    fn evaluate(
+        &self,
+        session: &mut Session<'_>,
+        selection: &Selection,
+        variant: &Variant,
+        evaluation: &Evaluation<'_>,
+        settings: &Settings,
+    ) -> anyhow::Result<Option<Vec<Line>>> {
+        let count = if variant.slow { self.args.slow_records } else { self.args.records };
+        let selection = Selection { records: selection.records.iter().copied().take(count).collect(), ..*selection };
+        let by_number = |number: &usize| self.dataset.records.iter().find(|record| record.number == *number);
+        let records: Vec<&Record> = selection.records.iter().filter_map(by_number).collect();
+        let path = self.out.join(slug(&variant.name));
+        let mut folder = Folder::open(&path, settings, &selection).with_context(|| variant.name.clone())?;
+        report::tell(&format!("{}, {count} records", variant.name));
+        let bar = Bar::with_estimate("evaluating", folder.results.lines().len(), records.len());
+        let mut watch = |event: Event<'_>| {
+            match event {
+                Event::Records(done, all) => bar.at(done, all),
+                Event::Search(progress) => bar.inner(progress),
+            }
+            self.interrupt.check()
+        };
+        let done = run::run(session, evaluation, &records, &mut folder.results, &mut watch)?;
+        Ok(done.then(|| folder.results.lines().to_vec()))
+    }
+
+    fn settings(&self, session: &Session<'_>, variant: &Variant, layer: usize) -> Settings {
+        let count = if variant.slow { self.args.slow_records } else { self.args.records };
+        let cache = if variant.cached { "" } else { ", without the prefix cache" };
+        Settings {
+            line_format: LINE_FORMAT,
+            dataset: self.args.dataset.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dataset_digest: hex(self.dataset.digest),
+            format: self.args.format.format(),
+            model: hex(session.identity(layer)),
+            precision: format!("{}{cache}", if variant.float { "float" } else { "W8A16" }),
+            preset: variant.name.clone(),
+            search: Some(hex(fingerprint(&variant.config, self.prefixes))),
+            patches: None,
+            layer,
+            seed: self.args.seed,
+            limit: Some(count),
+            known: true,
+            fluency: false,
+            sequential: false,
+            shard: None,
+        }
+    }
+}
+
+/// A variant's name as a folder's.
+fn slug(name: &str) -> String {
+    let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' });
+    letters.collect::<String>().split_whitespace().collect::<Vec<_>>().join("-")
+}
+
+fn rows_of(runs: &[Run]) -> Vec<Row> {
+    let costs = |lines: &[Line]| {
+        let cost = Summary::of(lines).all.cost;
+        (cost.forward_passes.map(|spread| spread.median), cost.seconds.map(|spread| spread.median))
+    };
+    let ratio = |ours: Option<f64>, theirs: Option<f64>| Some(ours? / theirs.filter(|x| *x > 0.0)?);
+    let row = |run: &Run| {
+        let all = Summary::of(&run.lines).all;
+        let baseline = runs.first().map_or(&[][..], |first| &first.lines);
+        let both = run.lines.len().min(baseline.len());
+        let (ours, theirs) = (costs(&run.lines[..both]), costs(&baseline[..both]));
+        Row {
+            name: run.name.clone(),
+            records: run.lines.len(),
+            success: all.success.exact,
+            rephrase: all.rephrase.exact,
+            locality: all.locality.exact,
+            forward_passes_median: all.cost.forward_passes.map(|spread| spread.median),
+            seconds_median: all.cost.seconds.map(|spread| spread.median),
+            forward_passes_ratio: ratio(ours.0, theirs.0),
+            seconds_ratio: ratio(ours.1, theirs.1),
+        }
+    };
+    runs.iter().map(row).collect()
+}
+
+fn print(rows: &[Row], out: &Path) -> anyhow::Result<()> {
+    let mut to = Stdout;
+    let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1}%", 100.0 * share));
+    let number = |x: Option<f64>, digits| x.map_or("-".to_owned(), |x| format!("{x:.digits$}"));
+    let times = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("1/{:.1}", 1.0 / ratio));
+    writeln!(
+        to,
+        "{:<44} {:>7} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>8}",
+        "variant", "records", "success", "rephrase", "locality", "passes", "ratio", "seconds", "ratio"
+    )?;
+    for row in rows {
+        writeln!(
+            to,
+            "{:<44} {:>7} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>8}",
+            row.name,
+            row.records,
+            percent(row.success),
+            percent(row.rephrase),
+            percent(row.locality),
+            number(row.forward_passes_median, 0),
+            times(row.forward_passes_ratio),
+            number(row.seconds_median, 2),
+            times(row.seconds_ratio),
+        )?;
+    }
+    writeln!(to, "passes and seconds: medians; ratios to the first variant over the records that both edited")?;
+    Ok(writeln!(to, "report in {}", out.join("report.html").display())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_differs_from_its_base_and_has_a_folder_of_its_own() {
+        let variants = variants();
+        let mut slugs: Vec<String> = variants.iter().map(|variant| slug(&variant.name)).collect();
+        slugs.sort();
+        slugs.dedup();
+        assert_eq!(slugs.len(), variants.len());
+        for (name, take) in OURS {
+            let (mut with, mut without) = (Config::PAPER, Config::DEFAULT);
+            take(&mut with, &Config::DEFAULT);
+            take(&mut without, &Config::PAPER);
+            assert!(with != Config::PAPER && without != Config::DEFAULT, "{name} changes nothing");
+        }
+    }
+
+    #[test]
+    fn all_of_ours_together_are_the_default() {
+        let mut all = Config::PAPER;
+        for (_, take) in OURS {
+            take(&mut all, &Config::DEFAULT);
+        }
+        let Config { max_steps, batch, .. } = Config::DEFAULT;
+        assert_eq!(Config { max_steps, batch, ..all }, Config::DEFAULT);
+    }
+}
