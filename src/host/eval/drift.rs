@@ -22,7 +22,7 @@ pub fn drift<D: Device>(
     prompts: &EditPrompts,
     statistics: Statistics<'_>,
     most: usize,
-) -> Result<Vec<Drift>, SearchError<D::Error>> {
+) -> Result<Vec<Drift>, SearchError<ForwardError<D::Error>>> {
     let deltas = deltas(transformer, search, prompts, statistics)?;
     let every = deltas.len().div_ceil(most.max(1)).max(1);
     let measured: Result<Vec<Drift>, ForwardError<D::Error>> = deltas
@@ -42,7 +42,7 @@ fn deltas<D: Device>(
     search: &Search,
     prompts: &EditPrompts,
     statistics: Statistics<'_>,
-) -> Result<Deltas, SearchError<D::Error>> {
+) -> Result<Deltas, SearchError<ForwardError<D::Error>>> {
     let lent = prompts.lend();
     let problem = Problem::new(&transformer.spec(), search.layer, &lent, &prompts.target)?;
     let config = search.config.check(&transformer.spec())?;
