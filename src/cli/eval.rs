@@ -15,8 +15,9 @@ use mobiedit::host::eval::report as page;
 use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
 use mobiedit::host::eval::selection::Selection;
 use mobiedit::host::eval::summary::{Summary, table};
-use mobiedit::host::eval::{merge, sequential};
+use mobiedit::host::eval::{drift, merge, sequential};
 use mobiedit::host::identity::Fnv;
+use mobiedit::host::prompts::EditPrompts;
 use mobiedit::host::search::Search;
 use mobiedit::host::session::{Session, SessionOptions, with_session};
 use mobiedit::host::statistics::{Statistics, prefixes, statements};
@@ -28,6 +29,8 @@ use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
 
+/// Steps of a search at which drift is measured.
+const DRIFT_POINTS: usize = 20;
 /// Malformed records that are named.
 const NAMED: usize = 10;
 
@@ -218,11 +221,31 @@ impl<'a> Evaluator<'a> {
             self.interrupt.check()
         };
         let preset = &self.settings.preset;
-        Ok(if self.settings.sequential {
-            sequential::run(session, &evaluation, preset, records, folder, &mut watch)?
-        } else {
-            run::run(session, &evaluation, records, &mut folder.results, &mut watch)?
-        })
+        if self.settings.sequential {
+            return Ok(sequential::run(session, &evaluation, preset, records, folder, &mut watch)?);
+        }
+        let done = run::run(session, &evaluation, records, &mut folder.results, &mut watch)?;
+        if done && self.given.is_none() {
+            folder.keep_drift(&self.drift(session, records, &evaluation, &search, statistics.lend()))?;
+        }
+        Ok(done)
+    }
+
+    /// Drift of activations in the search of the first record that can be searched.
+    fn drift(
+        &self,
+        session: &mut Session<'_>,
+        records: &[&Record],
+        evaluation: &Evaluation<'_>,
+        search: &Search,
+        statistics: mobiedit::core::Statistics<'_>,
+    ) -> Vec<page::Drift> {
+        let mut drifts = records.iter().filter_map(|record| {
+            let prompts = EditPrompts::new(&session.tokenizer, &record.request, self.prefixes).ok()?;
+            let search = Search { seed: evaluation.search_seed(record), ..*search };
+            drift::drift(&mut session.transformer, &search, &prompts, statistics, DRIFT_POINTS).ok()
+        });
+        drifts.next().unwrap_or_default()
     }
 }
 
@@ -274,7 +297,7 @@ struct EvalReport<'a> {
 /// Writes the page, and prints what it says in short.
 fn show(contents: &Contents, json: bool) -> anyhow::Result<()> {
     let (name, settings, lines) = (contents.settings.preset.clone(), contents.settings.pairs(), contents.lines.clone());
-    page::write(&contents.path, &[page::Run { name, settings, lines, drift: Vec::new() }])?;
+    page::write(&contents.path, &[page::Run { name, settings, lines, drift: contents.drift.clone() }])?;
     let report = EvalReport {
         out: contents.path.display().to_string(),
         settings: &contents.settings,

@@ -14,6 +14,7 @@ use crate::host::atomic_file;
 use crate::host::edits::sync_folder;
 use crate::host::eval::dataset::Format;
 use crate::host::eval::line::Line;
+use crate::host::eval::report::Drift;
 use crate::host::eval::selection::{Selection, Shard};
 
 /// Version of [`Line`] and of what it means.
@@ -22,6 +23,7 @@ pub const LINE_FORMAT: u32 = 1;
 pub const RECORDS: &str = "records.jsonl";
 const SETTINGS: &str = "settings.json";
 const SELECTION: &str = "selection.json";
+const DRIFT: &str = "drift.json";
 
 /// Why an output folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -260,6 +262,14 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Keeps how activations drifted in the first record's search.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub fn keep_drift(&self, drift: &[Drift]) -> Result<(), FolderError> {
+        write_json(&self.path().join(DRIFT), &drift)
+    }
+
     /// The selection that was kept in the folder by a run of these settings; none where there was no run yet. Changes
     /// nothing.
     ///
@@ -326,6 +336,8 @@ pub struct Contents {
     pub lines: Vec<Line>,
     /// The same as text, in the same order, each with its line's end.
     pub text: Vec<String>,
+    /// Drift of activations in the first record's search; may be empty.
+    pub drift: Vec<Drift>,
 }
 
 impl Contents {
@@ -342,7 +354,8 @@ impl Contents {
         let whole = whole_lines(&bytes);
         let lines = parse(&records, whole)?;
         let text = String::from_utf8_lossy(whole).split_inclusive('\n').map(str::to_owned).collect();
-        Ok(Self { path: path.to_owned(), settings, selection, lines, text })
+        let drift = read_json(&path.join(DRIFT))?.unwrap_or_default();
+        Ok(Self { path: path.to_owned(), settings, selection, lines, text, drift })
     }
 
     /// Writes it to `folder`, which must be new, or hold the same already.
@@ -358,6 +371,7 @@ impl Contents {
         let records = folder.join(RECORDS);
         write_json(&folder.join(SETTINGS), &self.settings)?;
         write_json(&folder.join(SELECTION), &self.selection)?;
+        write_json(&folder.join(DRIFT), &self.drift)?;
         let write =
             atomic_file::write(&records, |file| self.text.iter().try_for_each(|t| file.write_all(t.as_bytes())));
         write.map_err(FolderError::io(&records, "written"))?;

@@ -83,6 +83,8 @@ pub fn merge(folders: &[PathBuf], out: &Path) -> Result<Contents, MergeError> {
         selection: first.selection.clone(),
         lines: Vec::new(),
         text: Vec::new(),
+        // The first record is the first shard's first.
+        drift: first.drift.clone(),
     };
     for index in 0..merged.selection.records.len() {
         let line = shards.get(index % shard.of()).and_then(|(_, contents)| {

@@ -194,7 +194,7 @@ impl Evaluation<'_> {
     }
 
     /// Seed of a record's search.
-    pub(crate) fn search_seed(&self, record: &Record) -> u64 {
+    pub fn search_seed(&self, record: &Record) -> u64 {
         self.seed.wrapping_add(record.number as u64)
     }
 
