@@ -16,7 +16,7 @@ use mobiedit::host::eval::report::{self as page, Run};
 use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
 use mobiedit::host::eval::selection::Selection;
 use mobiedit::host::eval::summary::Summary;
-use mobiedit::host::session::{Session, SessionOptions, with_session};
+use mobiedit::host::session::{Activations, Session, SessionOptions, with_session};
 use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
@@ -105,7 +105,11 @@ pub(crate) fn run(args: &AblationArgs) -> anyhow::Result<Status> {
     let rows = dataset.records.iter().map(|record| most_rows(record, &prefixes)).max().unwrap_or_default();
     let out = args.out.clone().unwrap_or_else(|| Path::new("mobiedit-eval").join("ablation"));
     let bench = Ablation { args, dataset: &dataset, prefixes: &prefixes, out: &out, interrupt: Interrupt::listen()? };
-    let options = |float| SessionOptions { rows, float, ..args.model.options() };
+    let options = |float| SessionOptions {
+        rows,
+        activations: if float { Activations::Float } else { Activations::Dynamic },
+        ..args.model.options()
+    };
     let Some(selection) = with_session(&options(false), |session| bench.select(session))? else {
         return Ok(Status::Interrupted);
     };

@@ -305,7 +305,7 @@ pub(crate) struct AblationArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: RunArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -209,7 +209,12 @@ impl Calibration {
         if layer >= spec.layers || !rest.0.is_empty() {
             return Err(Unusable::Damaged);
         }
-        Ok(Self { model: of_model, layer, ranges, statistics: Statistics { samples, bank, tokens, ..Statistics::default() } })
+        Ok(Self {
+            model: of_model,
+            layer,
+            ranges,
+            statistics: Statistics { samples, bank, tokens, ..Statistics::default() },
+        })
     }
 
     /// Writes the file; returns its length.

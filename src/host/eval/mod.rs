@@ -1,6 +1,6 @@
 //! `mobiedit eval`: edits of a published dataset, one record at a time, measured as the field measures them.
 //!
-//! A [`dataset`]'s records become [`line`]s of results.
+//! A [`dataset`]'s records become [`line`](mod@line)s of results.
 //!
 //! - What a model says to a record, and how that is scored: [`measure`], [`fluency`].
 //! - Which records, edited how: a [`selection`] of them, each [`run`] from the clean model or [`sequential`]ly, by a search

@@ -1,7 +1,7 @@
 //! Records of a dataset of edits, whatever its file format. Runs no model.
 //!
-//! A file is an array of objects or one object after the other (JSON lines). [`slices`] finds the objects, so that one
-//! that is broken costs no other; [`counterfact`] and [`easyedit`] read what is in them.
+//! A file is an array of objects or one object after the other (JSON lines). `slices` finds the objects, so that one
+//! that is broken costs no other; `counterfact` and `easyedit` read what is in them.
 
 mod counterfact;
 mod easyedit;
