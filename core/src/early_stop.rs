@@ -20,8 +20,8 @@ pub struct EarlyStop {
 pub enum Watch {
     /// After every this many steps, whatever the losses.
     Every(u32),
-    /// After a step of which at least one candidate, δ ± μu, met the rule: the losses are there anyway, and while none of
-    /// them meets the rule, the written model will not.
+    /// After a step of which at least one candidate, δ ± μu, met the rule at the step's prompts: the losses are there anyway,
+    /// and while none of them meets the rule, the written model hardly will.
     Free,
 }
 
