@@ -230,7 +230,14 @@ impl Evaluation<'_> {
             search.run(&mut Uncached(transformer), &prompts, statistics, None, watch)?
         };
         match ended {
-            Ended::Found(found) => Ok(Some(made(found, start.elapsed().as_secs_f64(), &curve))),
+            Ended::Found(mut found) => {
+                if !cached {
+                    // The editor counts the rows that the cache leaves to be computed.
+                    let rows: usize = prompts.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+                    found.progress.rows = found.progress.forward_passes * rows as u64;
+                }
+                Ok(Some(made(found, start.elapsed().as_secs_f64(), &curve)))
+            }
             Ended::Interrupted(_) => Ok(None),
         }
     }
