@@ -151,8 +151,8 @@ fn words_that_make_no_edit() {
     let endless = "word ".repeat(400);
     refuse(&place, &edit(&[("--prompt", &format!("{endless}{{}} is"))]), &["longer than the model's context"]);
     refuse(&place, &["generate", "--prompt", ""], &["empty"]);
-    let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/facts.jsonl");
-    let bench = ["bench", "edit", "--edits", "1", "--layer", "99", "--facts", facts.to_str().unwrap()];
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data/counterfact_500.json");
+    let bench = ["bench", "edit", "--records", "1", "--layer", "99", "--dataset", records.to_str().unwrap()];
     refuse(&place, &bench, &["layer 99", "8"]);
     assert_eq!(place.json(0, &["list"])["edits"].as_array().map(Vec::len), Some(0));
     refuse(&place, &["generate", "--prompt", &endless], &["context"]);

@@ -275,14 +275,14 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Edit known facts, each to another object of its relation, and judge by greedy generation
-    Edit(BenchEditArgs),
+    /// The presets over the same records: the paper's, ours, and ours in float
+    Edit(BenchRunArgs),
     /// From the published method to ours, one difference at a time, over the same records
-    Ablation(AblationArgs),
+    Ablation(BenchRunArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct AblationArgs {
+pub(crate) struct BenchRunArgs {
     /// Records of each of our variants
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) records: usize,
@@ -301,35 +301,12 @@ pub(crate) struct AblationArgs {
     /// The layer to edit, counted from 0, or "auto"
     #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
     pub(crate) layer: LayerArg,
-    /// Where results are kept; the same command goes on from there [default: mobiedit-eval/ablation]
+    /// Where results are kept; the same command goes on from there [default: named
+    /// after bench, dataset and seed, in mobiedit-eval]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: RunArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchEditArgs {
-    /// Edits with the preset "default"
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) edits: usize,
-    /// The first so many of them with the preset "paper" too, which takes some 20 times as long [default: 20, or all if
-    /// there are fewer]
-    #[arg(long, value_name = "N")]
-    pub(crate) paper_edits: Option<usize>,
-    /// Seed of the choice of edits and of the searches
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// The facts to draw from, as the trainer of the built-in model writes them
-    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/facts.jsonl")]
-    pub(crate) facts: PathBuf,
-    /// The layer to edit, counted from 0, or "auto"
-    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
-    pub(crate) layer: LayerArg,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -1,236 +1,381 @@
-//! `mobiedit bench edit`: many edits of known facts, judged by free generation, one preset beside the other.
+//! `mobiedit bench edit` and `bench ablation`: ways to search, side by side over the same records.
+//!
+//! Each variant is an evaluation as `mobiedit eval` makes it, kept in a folder of its own, so that a run can be stopped
+//! and goes on. Only which settings differ is decided here.
 
-use std::io::{self, Write};
-use std::ops::ControlFlow;
-use std::time::Instant;
+use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use mobiedit::core::{Config, ForwardBackend, Statistics};
-use mobiedit::host::facts::{Case, draw_cases};
-use mobiedit::host::prompts::{EditPrompts, target_tokens};
-use mobiedit::host::search::{Ended, Found, Search};
-use mobiedit::host::session::{Session, with_session};
+use mobiedit::core::config::{EarlyStop, Watch};
+use mobiedit::core::{Config, ForwardBackend};
+use mobiedit::host::eval::dataset::{self, Dataset, Record};
+use mobiedit::host::eval::folder::{Folder, LINE_FORMAT, Settings};
+use mobiedit::host::eval::line::Line;
+use mobiedit::host::eval::report::{self as page, Run};
+use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
+use mobiedit::host::eval::selection::Selection;
+use mobiedit::host::eval::summary::{Spread, Summary};
+use mobiedit::host::session::{Activations, Session, SessionOptions, with_session};
 use mobiedit::host::statistics::prefixes;
 use serde::Serialize;
 
-use crate::cli::ablation;
-use crate::cli::args::{BenchArgs, BenchCommand, BenchEditArgs};
-use crate::cli::edit::{PREFIXES, collect};
+use crate::cli::args::{BenchArgs, BenchCommand, BenchRunArgs};
+use crate::cli::edit::PREFIXES;
+use crate::cli::eval::{fingerprint, hex, most_rows};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
 use crate::cli::{Status, report};
 
-/// Tokens of a neighbour's answer that are compared.
-const ANSWER_TOKENS: usize = 8;
-/// Edits that are made with the preset "paper" too, where nothing else is asked for.
-const PAPER_EDITS: usize = 20;
-
-/// What one edit came to.
-struct Judged {
-    success: bool,
-    /// Share of the rephrasings that are followed by the target.
-    rephrased: f64,
-    /// Share of the neighbours whose answer is the clean model's.
-    kept: f64,
-    steps: u32,
-    forward_passes: u64,
-    rows: u64,
-    seconds: f64,
+/// A way to search.
+struct Variant {
+    name: String,
+    config: Config,
+    cached: bool,
+    float: bool,
+    /// Takes thousands of passes an edit, so it is run on fewer records.
+    slow: bool,
 }
 
-/// All edits of one preset.
-#[derive(Debug, Serialize)]
-struct PresetReport {
-    preset: &'static str,
-    edits: usize,
-    success: f64,
-    rephrase: f64,
-    locality: f64,
-    forward_passes_median: u64,
-    forward_passes_p90: u64,
-    steps_median: u64,
-    rows_median: u64,
-    seconds_median: f64,
+/// Gives a configuration some of the fields of another.
+type Take = fn(&mut Config, &Config);
+
+/// Settings of ours that replace published ones, by name; each takes over one group of fields from `Config::DEFAULT`.
+const OURS: [(&str, Take); 8] = [
+    ("two passes a direction", |to, from| to.centre = from.centre),
+    ("orthogonal directions", |to, from| to.kind = from.kind),
+    ("directions that are read", |to, from| to.readers = from.readers),
+    ("normalised momentum", |to, from| {
+        (to.rule, to.combine, to.spacing, to.directions) = (from.rule, from.combine, from.spacing, from.directions);
+    }),
+    ("some prompts a step", |to, from| to.minibatch = from.minibatch),
+    ("bank of starts", |to, from| to.bank = from.bank),
+    ("success watched for free", |to, from| (to.early_stop, to.refresh) = (from.early_stop, from.refresh)),
+    ("balanced keys, C, anchor", |to, from| {
+        (to.keys, to.covariance, to.anchor) = (from.keys, from.covariance, from.anchor);
+    }),
+];
+
+fn slow(name: &str, config: Config, cached: bool, float: bool) -> Variant {
+    Variant { name: name.to_owned(), config, cached, float, slow: true }
 }
 
-/// The JSON object.
+fn fast(name: String, config: Config) -> Variant {
+    Variant { name, config, cached: true, float: false, slow: false }
+}
+
+/// The two presets, and what int8 weights with int16 activations cost.
+fn presets() -> Vec<Variant> {
+    vec![
+        slow("paper", Config::PAPER, true, false),
+        fast("default".to_owned(), Config::DEFAULT),
+        Variant { float: true, ..fast("default, in float".to_owned(), Config::DEFAULT) },
+    ]
+}
+
+/// The published method built up, then each of our settings alone in it, then ours whole, and ours without each.
+fn ablation() -> Vec<Variant> {
+    let (paper, ours) = (Config::PAPER, Config::DEFAULT);
+    // Tested after the last step alone.
+    let to_the_end = EarlyStop { watch: Watch::Every(paper.max_steps), ..paper.early_stop };
+    let mut all = vec![
+        slow("zeroth-order baseline", Config { early_stop: to_the_end, ..paper }, false, true),
+        slow("+ early stopping", paper, false, true),
+        slow("+ prefix cache", paper, true, true),
+        slow("+ W8A16: preset paper", paper, true, false),
+    ];
+    for (name, take) in OURS {
+        let mut config = paper;
+        take(&mut config, &ours);
+        all.push(slow(&format!("paper, with {name}"), config, true, false));
+    }
+    all.push(fast("all of ours: preset default".to_owned(), ours));
+    for (name, take) in OURS {
+        let mut config = ours;
+        take(&mut config, &paper);
+        all.push(fast(format!("default, without {name}"), config));
+    }
+    all
+}
+
+/// One variant's row.
 #[derive(Debug, Serialize)]
-struct BenchReport {
-    seed: u64,
-    layer: usize,
-    presets: Vec<PresetReport>,
-    /// `default`'s median forward passes as a part of `paper`'s, over the edits that both made; `None` without `paper`.
+struct Row {
+    name: String,
+    records: usize,
+    /// Exact match of free generation, in 0..=1.
+    success: Option<f64>,
+    rephrase: Option<f64>,
+    locality: Option<f64>,
+    forward_passes_median: Option<f64>,
+    forward_passes_p90: Option<f64>,
+    seconds_median: Option<f64>,
+    /// Over the records that the first variant edited too.
+    shared: Shared,
+}
+
+/// A variant over the records that the first variant edited too.
+#[derive(Debug, Serialize)]
+struct Shared {
+    records: usize,
+    success: Option<f64>,
+    /// Medians as a part of the first variant's.
     forward_passes_ratio: Option<f64>,
-    /// `default`'s success over the edits that both made.
-    success_on_shared_edits: Option<f64>,
+    seconds_ratio: Option<f64>,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
-    let args = match &args.command {
-        BenchCommand::Edit(args) => args,
-        BenchCommand::Ablation(args) => return ablation::run(args),
-    };
-    let cases = draw_cases(&args.facts, args.edits, args.seed)?;
-    if args.paper_edits.is_some_and(|edits| edits > cases.len()) {
-        bail!("--paper-edits must not be more than --edits");
+    match &args.command {
+        BenchCommand::Edit(args) => compare("edit", args, &presets()),
+        BenchCommand::Ablation(args) => compare("ablation", args, &ablation()),
     }
-    with_session(&args.model.options(), |session| bench(args, &cases, session))
 }
 
-fn bench(args: &BenchEditArgs, cases: &[Case], session: &mut Session<'_>) -> anyhow::Result<Status> {
-    let interrupt = Interrupt::listen()?;
-    let layer = args.layer.of(session.transformer.spec().layers)?;
-    let statistics = collect(session, layer)?;
-    let plan = [
-        ("default", Config::DEFAULT, cases),
-        ("paper", Config::PAPER, &cases[..args.paper_edits.unwrap_or(PAPER_EDITS).min(cases.len())]),
-    ];
-    let mut judged = Vec::new();
-    for (name, config, cases) in plan {
-        let bar = Bar::new(name);
-        let mut of_preset = Vec::new();
-        for (index, case) in cases.iter().enumerate() {
-            bar.at(index, cases.len());
-            let search = Search { config, layer, seed: args.seed.wrapping_add(index as u64) };
-            match judge(session, case, &search, statistics.lend(), &interrupt)
-                .with_context(|| format!("edit {index}, {:?}", case.request))?
-            {
-                Some(one) => of_preset.push(one),
-                None => return Ok(Status::Interrupted),
-            }
-        }
-        judged.push((name, of_preset));
-    }
-    let presets: Vec<PresetReport> =
-        judged.iter().filter(|(_, of)| !of.is_empty()).map(|(name, of)| summarise(name, of)).collect();
-    let [(_, default), (_, paper)] = judged.as_slice() else { bail!("two presets are compared") };
-    let shared = default.get(..paper.len()).filter(|shared| !shared.is_empty());
-    let passes = |of: &[Judged]| quantile(of.iter().map(|j| j.forward_passes), 0.5) as f64;
-    let report = BenchReport {
-        seed: args.seed,
-        layer,
-        presets,
-        forward_passes_ratio: shared.map(|shared| passes(shared) / passes(paper)),
-        success_on_shared_edits: shared.map(|shared| mean(shared, |j| f64::from(u8::from(j.success)))),
+fn compare(bench: &str, args: &BenchRunArgs, variants: &[Variant]) -> anyhow::Result<Status> {
+    let dataset = dataset::read(&args.dataset, args.format.format())?;
+    let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
+    let rows = dataset.records.iter().map(|record| most_rows(record, &prefixes)).max().unwrap_or_default();
+    let dataset_name = args.dataset.file_stem().unwrap_or_default().to_string_lossy();
+    let named = format!("bench-{bench}-{dataset_name}-{}", args.seed);
+    let out = args.out.clone().unwrap_or_else(|| Path::new("mobiedit-eval").join(named));
+    let bench = Bench { args, dataset: &dataset, prefixes: &prefixes, out: &out, interrupt: Interrupt::listen()? };
+    let options = |float| SessionOptions {
+        rows,
+        activations: if float { Activations::Float } else { Activations::Dynamic },
+        ..args.model.options()
     };
+    let Some(selection) = with_session(&options(false), |session| bench.select(session))? else {
+        return Ok(Status::Interrupted);
+    };
+    let mut runs: Vec<Option<Run>> = variants.iter().map(|_| None).collect();
+    for float in [false, true] {
+        let done = with_session(&options(float), |session| bench.all(session, &selection, variants, float, &mut runs))?;
+        if !done {
+            report::tell("interrupted: the same command goes on from here");
+            return Ok(Status::Interrupted);
+        }
+    }
+    let runs: Vec<Run> = runs.into_iter().flatten().collect();
+    page::write(&out, &runs)?;
+    let rows = rows_of(&runs);
     if args.output.json {
-        report::json(&report)?
+        report::json(&rows)?
     } else {
-        print(&report)?
+        print(&rows, &out)?
     }
     Ok(Status::Done)
 }
 
-/// Makes one edit, judges it by free generation, and takes it off again; `None` after Ctrl-C.
-fn judge(
-    session: &mut Session<'_>,
-    case: &Case,
-    search: &Search,
-    statistics: Statistics<'_>,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Option<Judged>> {
-    let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
-    let prompts = EditPrompts::new(&session.tokenizer, &case.request, &prefixes)?;
-    let target = target_tokens(&session.tokenizer, &case.request.target)?;
-    let answers = |session: &mut Session<'_>| -> anyhow::Result<Vec<Vec<u32>>> {
-        case.neighbours.iter().map(|p| Ok(session.continuation(p, ANSWER_TOKENS)?)).collect()
-    };
-    let clean = answers(session)?;
-    let start = Instant::now();
-    let watch = |_: &mobiedit::core::Progress| -> ControlFlow<()> { interrupt.check() };
-    let found: Found = match search.run(&mut session.transformer, &prompts, statistics, None, watch)? {
-        Ended::Found(found) => found,
-        Ended::Interrupted(_) => return Ok(None),
-    };
-    let seconds = start.elapsed().as_secs_f64();
-    let patch = session.transformer.apply(found.patch())?;
-    let says = |session: &mut Session<'_>, prompt: &str| -> anyhow::Result<bool> {
-        Ok(session.continuation(prompt, target.len())? == target)
-    };
-    let success = says(session, &prompts.text)?;
-    let mut rephrased = 0;
-    for prompt in &case.rephrasings {
-        rephrased += usize::from(says(session, prompt)?);
+struct Bench<'a> {
+    args: &'a BenchRunArgs,
+    dataset: &'a Dataset,
+    prefixes: &'a [&'a str],
+    out: &'a Path,
+    interrupt: Interrupt,
+}
+
+impl Bench<'_> {
+    /// Records whose fact the model knows; `None` after Ctrl-C.
+    fn select(&self, session: &mut Session<'_>) -> anyhow::Result<Option<Selection>> {
+        let knows = |record: &Record| -> anyhow::Result<Option<bool>> {
+            if self.interrupt.check().is_break() {
+                return Ok(None);
+            }
+            Ok(Some(run::known(session, record)?))
+        };
+        let wanted = self.args.records.max(self.args.slow_records);
+        let selection = Selection::draw(self.dataset, self.args.seed, Some(wanted), |_| true, knows)?;
+        if selection.as_ref().is_some_and(|selection| selection.records.len() < wanted) {
+            bail!("fewer than {wanted} records are known to the model");
+        }
+        Ok(selection)
     }
-    let kept = answers(session)?.iter().zip(&clean).filter(|(now, then)| now == then).count();
-    session.transformer.remove(patch)?;
-    Ok(Some(Judged {
-        success,
-        rephrased: rephrased as f64 / case.rephrasings.len() as f64,
-        kept: kept as f64 / clean.len() as f64,
-        steps: found.progress.step,
-        forward_passes: found.progress.forward_passes,
-        rows: found.progress.rows,
-        seconds,
-    }))
-}
 
-fn mean(of: &[Judged], what: impl Fn(&Judged) -> f64) -> f64 {
-    of.iter().map(what).sum::<f64>() / of.len() as f64
-}
+    /// All variants of one precision; `false` after Ctrl-C.
+    fn all(
+        &self,
+        session: &mut Session<'_>,
+        selection: &Selection,
+        variants: &[Variant],
+        float: bool,
+        runs: &mut [Option<Run>],
+    ) -> anyhow::Result<bool> {
+        let layer = self.args.layer.of(session.transformer.spec().layers)?;
+        let bar = Bar::new("calibrating");
+        let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
+        drop(bar);
+        for (variant, run) in variants.iter().zip(runs).filter(|(variant, _)| variant.float == float) {
+            let method = Method::Search {
+                config: &variant.config,
+                layer,
+                statistics: statistics.lend(),
+                prefixes: self.prefixes,
+                cached: variant.cached,
+            };
+            let evaluation = Evaluation { method, seed: self.args.seed, fluency: false };
+            let settings = self.settings(session, variant, layer);
+            let Some(lines) = self.evaluate(session, selection, variant, &evaluation, &settings)? else {
+                return Ok(false);
+            };
+            *run = Some(Run { name: variant.name.clone(), settings: settings.pairs(), lines, drift: Vec::new() });
+        }
+        Ok(true)
+    }
 
-/// The smallest number that at least this share of `numbers` does not exceed.
-fn quantile(numbers: impl Iterator<Item = u64>, share: f64) -> u64 {
-    let mut sorted: Vec<u64> = numbers.collect();
-    sorted.sort_unstable();
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
-}
+    fn evaluate(
+        &self,
+        session: &mut Session<'_>,
+        selection: &Selection,
+        variant: &Variant,
+        evaluation: &Evaluation<'_>,
+        settings: &Settings,
+    ) -> anyhow::Result<Option<Vec<Line>>> {
+        let count = if variant.slow { self.args.slow_records } else { self.args.records };
+        let selection = Selection { records: selection.records.iter().copied().take(count).collect(), ..*selection };
+        let by_number = |number: &usize| self.dataset.records.iter().find(|record| record.number == *number);
+        let records: Vec<&Record> = selection.records.iter().filter_map(by_number).collect();
+        let path = self.out.join(slug(&variant.name));
+        let mut folder = Folder::open(&path, settings, &selection).with_context(|| variant.name.clone())?;
+        report::tell(&format!("{}, {count} records", variant.name));
+        let bar = Bar::with_estimate("evaluating", folder.results.lines().len(), records.len());
+        let mut watch = |event: Event<'_>| {
+            match event {
+                Event::Records(done, all) => bar.at(done, all),
+                Event::Search(progress) => bar.inner(progress),
+            }
+            self.interrupt.check()
+        };
+        let done = run::run(session, evaluation, &records, &mut folder.results, &mut watch)?;
+        Ok(done.then(|| folder.results.lines().to_vec()))
+    }
 
-fn summarise(preset: &'static str, of: &[Judged]) -> PresetReport {
-    let micros = quantile(of.iter().map(|j| (j.seconds * 1e6) as u64), 0.5);
-    PresetReport {
-        preset,
-        edits: of.len(),
-        success: mean(of, |j| f64::from(u8::from(j.success))),
-        rephrase: mean(of, |j| j.rephrased),
-        locality: mean(of, |j| j.kept),
-        forward_passes_median: quantile(of.iter().map(|j| j.forward_passes), 0.5),
-        forward_passes_p90: quantile(of.iter().map(|j| j.forward_passes), 0.9),
-        steps_median: quantile(of.iter().map(|j| u64::from(j.steps)), 0.5),
-        rows_median: quantile(of.iter().map(|j| j.rows), 0.5),
-        seconds_median: micros as f64 / 1e6,
+    fn settings(&self, session: &Session<'_>, variant: &Variant, layer: usize) -> Settings {
+        let count = if variant.slow { self.args.slow_records } else { self.args.records };
+        let cache = if variant.cached { "" } else { ", without the prefix cache" };
+        Settings {
+            line_format: LINE_FORMAT,
+            dataset: self.args.dataset.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dataset_digest: hex(self.dataset.digest),
+            format: self.args.format.format(),
+            model: hex(session.identity(layer)),
+            precision: format!("{}{cache}", if variant.float { "float" } else { "W8A16" }),
+            preset: variant.name.clone(),
+            search: Some(hex(fingerprint(&variant.config, self.prefixes))),
+            patches: None,
+            layer,
+            seed: self.args.seed,
+            limit: Some(count),
+            known: true,
+            fluency: false,
+            sequential: false,
+            shard: None,
+        }
     }
 }
 
-fn print(report: &BenchReport) -> io::Result<()> {
-    let mut out = Stdout;
-    writeln!(out, "edits of layer {}, seed {}, judged by greedy generation", report.layer, report.seed)?;
-    writeln!(out, "preset   edits  success  rephrase  locality  passes: median  p90      rows  seconds (median)")?;
-    for p in &report.presets {
+/// A variant's name as a folder's.
+fn slug(name: &str) -> String {
+    let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' });
+    letters.collect::<String>().split_whitespace().collect::<Vec<_>>().join("-")
+}
+
+fn rows_of(runs: &[Run]) -> Vec<Row> {
+    let ratio = |ours: Option<Spread>, theirs: Option<Spread>| {
+        Some(ours?.median / theirs.map(|spread| spread.median).filter(|median| *median > 0.0)?)
+    };
+    let row = |run: &Run| {
+        let all = Summary::of(&run.lines).all;
+        let first = runs.first().map_or(&[][..], |first| &first.lines);
+        let records = run.lines.len().min(first.len());
+        let (ours, theirs) = (Summary::of(&run.lines[..records]).all, Summary::of(&first[..records]).all);
+        Row {
+            name: run.name.clone(),
+            records: run.lines.len(),
+            success: all.success.exact,
+            rephrase: all.rephrase.exact,
+            locality: all.locality.exact,
+            forward_passes_median: all.cost.forward_passes.map(|spread| spread.median),
+            forward_passes_p90: all.cost.forward_passes.map(|spread| spread.p90),
+            seconds_median: all.cost.seconds.map(|spread| spread.median),
+            shared: Shared {
+                records,
+                success: ours.success.exact,
+                forward_passes_ratio: ratio(ours.cost.forward_passes, theirs.cost.forward_passes),
+                seconds_ratio: ratio(ours.cost.seconds, theirs.cost.seconds),
+            },
+        }
+    };
+    runs.iter().map(row).collect()
+}
+
+fn print(rows: &[Row], out: &Path) -> anyhow::Result<()> {
+    let mut to = Stdout;
+    let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1}%", 100.0 * share));
+    let number = |x: Option<f64>, digits| x.map_or("-".to_owned(), |x| format!("{x:.digits$}"));
+    let times = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("1/{:.1}", 1.0 / ratio));
+    let mut line = |cells: [&str; 12]| {
+        let [name, records, success, rephrase, locality, passes, p90, seconds, shared, of_them, cheaper, faster] =
+            cells;
         writeln!(
-            out,
-            "{:<8} {:>5}  {:>6.1}%  {:>7.1}%  {:>7.1}%  {:>14}  {:>5}  {:>7}  {:>7.2}",
-            p.preset,
-            p.edits,
-            100.0 * p.success,
-            100.0 * p.rephrase,
-            100.0 * p.locality,
-            p.forward_passes_median,
-            p.forward_passes_p90,
-            p.rows_median,
-            p.seconds_median,
-        )?;
+            to,
+            "{name:<38} {records:>7} {success:>7} {rephrase:>8} {locality:>8} {passes:>6} {p90:>6} {seconds:>7} | \
+             {shared:>7} {of_them:>7} {cheaper:>8} {faster:>8}"
+        )
+    };
+    line([
+        "", "records", "success", "rephrase", "locality", "passes", "p90", "seconds", "shared", "success", "passes",
+        "seconds",
+    ])?;
+    for row in rows {
+        line([
+            &row.name,
+            &row.records.to_string(),
+            &percent(row.success),
+            &percent(row.rephrase),
+            &percent(row.locality),
+            &number(row.forward_passes_median, 0),
+            &number(row.forward_passes_p90, 0),
+            &number(row.seconds_median, 2),
+            &row.shared.records.to_string(),
+            &percent(row.shared.success),
+            &times(row.shared.forward_passes_ratio),
+            &times(row.shared.seconds_ratio),
+        ])?;
     }
-    if let (Some(ratio), Some(success)) = (report.forward_passes_ratio, report.success_on_shared_edits) {
-        writeln!(
-            out,
-            "over the edits that both made: default's median is 1/{:.1} of paper's forward passes, at {:.1} % success",
-            1.0 / ratio,
-            100.0 * success
-        )?;
-    }
-    Ok(())
+    writeln!(
+        to,
+        "scores by free greedy generation; passes and seconds: medians per edit; behind the bar: over the records that"
+    )?;
+    writeln!(to, "the first row edited too, and medians as a part of the first row's")?;
+    Ok(writeln!(to, "report in {}", out.join("report.html").display())?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::*;
 
     #[test]
-    fn quantiles_are_numbers_that_occur() {
-        let numbers = [5, 1, 4, 2, 3, 10, 9, 8, 7, 6];
-        assert_eq!((quantile(numbers.into_iter(), 0.5), quantile(numbers.into_iter(), 0.9)), (5, 9));
-        assert_eq!((quantile([7].into_iter(), 0.9), quantile([].into_iter(), 0.5)), (7, 0));
+    fn every_variant_differs_from_its_base_and_has_a_folder_of_its_own() {
+        let variants = ablation();
+        let mut slugs: Vec<String> = variants.iter().map(|variant| slug(&variant.name)).collect();
+        slugs.sort();
+        slugs.dedup();
+        assert_eq!(slugs.len(), variants.len());
+        for (name, take) in OURS {
+            let (mut with, mut without) = (Config::PAPER, Config::DEFAULT);
+            take(&mut with, &Config::DEFAULT);
+            take(&mut without, &Config::PAPER);
+            assert!(with != Config::PAPER && without != Config::DEFAULT, "{name} changes nothing");
+        }
+    }
+
+    #[test]
+    fn all_of_ours_together_are_the_default() {
+        let mut all = Config::PAPER;
+        for (_, take) in OURS {
+            take(&mut all, &Config::DEFAULT);
+        }
+        let Config { max_steps, batch, .. } = Config::DEFAULT;
+        assert_eq!(Config { max_steps, batch, ..all }, Config::DEFAULT);
     }
 }

@@ -1,6 +1,5 @@
 //! The command line: from arguments to an exit code. A file per command; all work is the library's.
 
-mod ablation;
 mod args;
 mod bench;
 mod calibrate;

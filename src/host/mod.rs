@@ -4,7 +4,7 @@
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
 //! - What is measured once: [`calibration`], over a [`text`].
-//! - Many edits to measure: [`eval`], [`facts`].
+//! - Many edits to measure: [`eval`].
 //! - What the process takes: [`memory`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
 //! - Where a fact lies: [`trace`], drawn by [`heat_map`].
@@ -16,7 +16,6 @@ pub mod checkpoint;
 pub mod edits;
 pub mod eval;
 pub mod export;
-pub mod facts;
 pub mod gguf_file;
 pub mod heat_map;
 pub mod identity;

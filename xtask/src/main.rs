@@ -35,9 +35,9 @@ enum Command {
     Tidy,
     /// Run a bench of the release build, `mobiedit bench ...` with the same arguments
     ///
-    /// `cargo xtask bench edit [--edits 100] [--paper-edits N] [--seed S] [--json]` edits facts that the shipped model
-    /// knows and reports success, rephrasings, neighbours and forward passes. Arguments are passed on as they are;
-    /// `cargo xtask bench edit --help` lists them.
+    /// `cargo xtask bench edit [--records 20] [--slow-records 4] [--dataset FILE] [--seed S] [--json]` edits records
+    /// whose fact the shipped model knows with each preset and reports success, rephrasings, neighbours and forward
+    /// passes. Arguments are passed on as they are; `cargo xtask bench edit --help` lists them.
     Bench {
         /// The bench's name and its arguments
         #[arg(
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_bench_gets_its_arguments_as_they_are() {
-        for line in ["edit", "edit --edits 3 --seed 1 --json", "edit --help"] {
+        for line in ["edit", "edit --records 3 --seed 1 --json", "edit --help"] {
             let words: Vec<&str> = line.split(' ').collect();
             let parsed = Arguments::try_parse_from(["xtask", "bench"].iter().chain(&words)).unwrap();
             assert!(matches!(parsed.command, Command::Bench { arguments } if arguments == words), "{line}");

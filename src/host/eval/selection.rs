@@ -3,12 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rand_core::SeedableRng;
+use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use crate::host::eval::dataset::{Dataset, Record};
-use crate::host::facts::shuffle;
 
 /// One of several parts of an evaluation: every `of`-th record of the selection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +108,12 @@ impl Selection {
     pub fn of(&self, shard: Option<Shard>) -> Vec<usize> {
         let (skip, step) = shard.map_or((0, 1), |shard| (shard.number - 1, shard.of));
         self.records.iter().copied().skip(skip).step_by(step).collect()
+    }
+}
+
+fn shuffle<T>(rng: &mut Xoshiro256PlusPlus, items: &mut [T]) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, (rng.next_u64() % (i as u64 + 1)) as usize);
     }
 }
 
