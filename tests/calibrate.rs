@@ -52,7 +52,7 @@ fn the_built_in_statements_give_the_edit_its_own_bits_without_another_pass() {
         (&report["path"], &report["layer"], &report["scales"]),
         (&"own.calibration".into(), &1.into(), &33.into())
     );
-    assert_eq!((&report["tokens"], &report["statements"]), (&3398.into(), &320.into()));
+    assert_eq!((&report["tokens"], &report["statements"]), (&3798.into(), &320.into()));
     assert_eq!(report["file_bytes"].as_u64().unwrap(), fs::metadata(place.path("own.calibration")).unwrap().len());
     assert!(report["peak_rss_bytes"].as_u64() > report["buffer_bytes"].as_u64());
 
@@ -129,9 +129,7 @@ fn a_file_that_is_no_calibration_of_this_model_is_refused() {
 #[test]
 fn texts_that_say_nothing_and_places_that_cannot_be_written_are_refused() {
     let place = Place::new();
-    for (name, bytes) in
-        [("empty", &b""[..]), ("blank", b" \n\n"), ("word", b"Paris"), ("binary", b"\x7fELF\x02\xff\0")]
-    {
+    for (name, bytes) in [("empty", &b""[..]), ("blank", b" \n\n"), ("word", b"a"), ("binary", b"\x7fELF\x02\xff\0")] {
         fs::write(place.path(name), bytes).unwrap();
     }
     let calibrate = |text| ["calibrate", "--out", "c", "--text", text];

@@ -11,12 +11,12 @@ use std::time::Duration;
 use command::Place;
 use serde_json::json;
 
-/// Takes some 80 steps.
+/// Takes more than 40 steps.
 const EDIT: [&str; 9] =
     ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Berlin", "--layer", "3"];
 /// Most signals; how long the program searches before the next one grows by `PAUSE`, so the edit ends before.
 const SIGNALS: u32 = 30;
-const PAUSE: Duration = Duration::from_millis(120);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is left of a stopped run.
 fn checkpoint(place: &Place) -> Option<Vec<u8>> {

@@ -301,6 +301,9 @@ pub(crate) struct BenchRunArgs {
     /// The layer to edit, counted from 0, or "auto"
     #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
     pub(crate) layer: LayerArg,
+    /// Measure the patches in this file over the same records too: JSON lines with record, layer, u and lambda
+    #[arg(long, value_name = "FILE")]
+    pub(crate) patches: Vec<PathBuf>,
     /// Where results are kept; the same command goes on from there [default: named
     /// after bench, dataset and seed, in mobiedit-eval]
     #[arg(long, value_name = "DIR")]

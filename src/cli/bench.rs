@@ -4,13 +4,14 @@
 //! and goes on. Only which settings differ is decided here.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mobiedit::core::config::{EarlyStop, Watch};
 use mobiedit::core::{Config, ForwardBackend};
 use mobiedit::host::eval::dataset::{self, Dataset, Record};
 use mobiedit::host::eval::folder::{Folder, LINE_FORMAT, Settings};
+use mobiedit::host::eval::given::GivenPatches;
 use mobiedit::host::eval::line::Line;
 use mobiedit::host::eval::report::{self as page, Run};
 use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
@@ -35,6 +36,8 @@ struct Variant {
     float: bool,
     /// Takes thousands of passes an edit, so it is run on fewer records.
     slow: bool,
+    /// Does not search: another editor's patches.
+    patches: Option<PathBuf>,
 }
 
 /// Gives a configuration some of the fields of another.
@@ -57,11 +60,17 @@ const OURS: [(&str, Take); 8] = [
 ];
 
 fn slow(name: &str, config: Config, cached: bool, float: bool) -> Variant {
-    Variant { name: name.to_owned(), config, cached, float, slow: true }
+    Variant { name: name.to_owned(), config, cached, float, slow: true, patches: None }
 }
 
 fn fast(name: String, config: Config) -> Variant {
-    Variant { name, config, cached: true, float: false, slow: false }
+    Variant { name, config, cached: true, float: false, slow: false, patches: None }
+}
+
+/// The patches in a file, named after it.
+fn given(path: &Path) -> Variant {
+    let name = format!("patches of {}", path.file_name().unwrap_or_default().to_string_lossy());
+    Variant { patches: Some(path.to_owned()), ..fast(name, Config::DEFAULT) }
 }
 
 /// The two presets, and what int8 weights with int16 activations cost.
@@ -126,12 +135,13 @@ struct Shared {
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     match &args.command {
-        BenchCommand::Edit(args) => compare("edit", args, &presets()),
-        BenchCommand::Ablation(args) => compare("ablation", args, &ablation()),
+        BenchCommand::Edit(args) => compare("edit", args, presets()),
+        BenchCommand::Ablation(args) => compare("ablation", args, ablation()),
     }
 }
 
-fn compare(bench: &str, args: &BenchRunArgs, variants: &[Variant]) -> anyhow::Result<Status> {
+fn compare(bench: &str, args: &BenchRunArgs, mut variants: Vec<Variant>) -> anyhow::Result<Status> {
+    variants.extend(args.patches.iter().map(|path| given(path)));
     let dataset = dataset::read(&args.dataset, args.format.format())?;
     let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
     let rows = dataset.records.iter().map(|record| most_rows(record, &prefixes)).max().unwrap_or_default();
@@ -149,7 +159,8 @@ fn compare(bench: &str, args: &BenchRunArgs, variants: &[Variant]) -> anyhow::Re
     };
     let mut runs: Vec<Option<Run>> = variants.iter().map(|_| None).collect();
     for float in [false, true] {
-        let done = with_session(&options(float), |session| bench.all(session, &selection, variants, float, &mut runs))?;
+        let done =
+            with_session(&options(float), |session| bench.all(session, &selection, &variants, float, &mut runs))?;
         if !done {
             report::tell("interrupted: the same command goes on from here");
             return Ok(Status::Interrupted);
@@ -205,15 +216,20 @@ impl Bench<'_> {
         let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
         drop(bar);
         for (variant, run) in variants.iter().zip(runs).filter(|(variant, _)| variant.float == float) {
-            let method = Method::Search {
-                config: &variant.config,
-                layer,
-                statistics: statistics.lend(),
-                prefixes: self.prefixes,
-                cached: variant.cached,
+            let spec = session.transformer.spec();
+            let given = variant.patches.as_deref().map(|path| GivenPatches::read(path, &spec)).transpose()?;
+            let method = match &given {
+                Some(given) => Method::Given(given),
+                None => Method::Search {
+                    config: &variant.config,
+                    layer,
+                    statistics: statistics.lend(),
+                    prefixes: self.prefixes,
+                    cached: variant.cached,
+                },
             };
             let evaluation = Evaluation { method, seed: self.args.seed, fluency: false };
-            let settings = self.settings(session, variant, layer);
+            let settings = self.settings(session, variant, given.as_ref(), layer);
             let Some(lines) = self.evaluate(session, selection, variant, &evaluation, &settings)? else {
                 return Ok(false);
             };
@@ -231,12 +247,17 @@ impl Bench<'_> {
         settings: &Settings,
     ) -> anyhow::Result<Option<Vec<Line>>> {
         let count = if variant.slow { self.args.slow_records } else { self.args.records };
-        let selection = Selection { records: selection.records.iter().copied().take(count).collect(), ..*selection };
+        let has_patch = |number: &usize| match evaluation.method {
+            Method::Given(given) => given.of_record.contains_key(number),
+            Method::Search { .. } => true,
+        };
+        let records = selection.records.iter().copied().take(count).filter(has_patch).collect();
+        let selection = Selection { records, ..*selection };
         let by_number = |number: &usize| self.dataset.records.iter().find(|record| record.number == *number);
         let records: Vec<&Record> = selection.records.iter().filter_map(by_number).collect();
         let path = self.out.join(slug(&variant.name));
         let mut folder = Folder::open(&path, settings, &selection).with_context(|| variant.name.clone())?;
-        report::tell(&format!("{}, {count} records", variant.name));
+        report::tell(&format!("{}, {} records", variant.name, records.len()));
         let bar = Bar::with_estimate("evaluating", folder.results.lines().len(), records.len());
         let mut watch = |event: Event<'_>| {
             match event {
@@ -249,7 +270,13 @@ impl Bench<'_> {
         Ok(done.then(|| folder.results.lines().to_vec()))
     }
 
-    fn settings(&self, session: &Session<'_>, variant: &Variant, layer: usize) -> Settings {
+    fn settings(
+        &self,
+        session: &Session<'_>,
+        variant: &Variant,
+        given: Option<&GivenPatches>,
+        layer: usize,
+    ) -> Settings {
         let count = if variant.slow { self.args.slow_records } else { self.args.records };
         let cache = if variant.cached { "" } else { ", without the prefix cache" };
         Settings {
@@ -260,8 +287,8 @@ impl Bench<'_> {
             model: hex(session.identity(layer)),
             precision: format!("{}{cache}", if variant.float { "float" } else { "W8A16" }),
             preset: variant.name.clone(),
-            search: Some(hex(fingerprint(&variant.config, self.prefixes))),
-            patches: None,
+            search: given.is_none().then(|| hex(fingerprint(&variant.config, self.prefixes))),
+            patches: given.map(|given| hex(given.digest)),
             layer,
             seed: self.args.seed,
             limit: Some(count),
@@ -286,8 +313,12 @@ fn rows_of(runs: &[Run]) -> Vec<Row> {
     let row = |run: &Run| {
         let all = Summary::of(&run.lines).all;
         let first = runs.first().map_or(&[][..], |first| &first.lines);
-        let records = run.lines.len().min(first.len());
-        let (ours, theirs) = (Summary::of(&run.lines[..records]).all, Summary::of(&first[..records]).all);
+        let both = |of: &[Line], with: &[Line]| -> Vec<Line> {
+            let has = |line: &&Line| with.iter().any(|other| other.record == line.record);
+            of.iter().filter(has).cloned().collect()
+        };
+        let shared = both(&run.lines, first);
+        let (ours, theirs) = (Summary::of(&shared).all, Summary::of(&both(first, &run.lines)).all);
         Row {
             name: run.name.clone(),
             records: run.lines.len(),
@@ -298,7 +329,7 @@ fn rows_of(runs: &[Run]) -> Vec<Row> {
             forward_passes_p90: all.cost.forward_passes.map(|spread| spread.p90),
             seconds_median: all.cost.seconds.map(|spread| spread.median),
             shared: Shared {
-                records,
+                records: shared.len(),
                 success: ours.success.exact,
                 forward_passes_ratio: ratio(ours.cost.forward_passes, theirs.cost.forward_passes),
                 seconds_ratio: ratio(ours.cost.seconds, theirs.cost.seconds),

@@ -36,7 +36,7 @@ const SCENES: [Scene; 3] = [
         prompt: "The capital of {} is",
         subject: "France",
         target: "Rome",
-        rephrasing: "{}'s capital city is",
+        rephrasing: "The capital city of {} is",
         neighbours: ["The capital of Germany is", "The capital of Spain is"],
     },
     Scene {

@@ -48,7 +48,7 @@ enum Command {
         )]
         arguments: Vec<String>,
     },
-    /// Retrain the shipped model (optional: about 25 minutes on two cores, and a download of PyTorch)
+    /// Retrain the shipped model (optional: about 35 minutes on two cores, and a download of PyTorch)
     ///
     /// Makes a Python environment under the target folder, installs tests/fixtures/requirements.txt with pip and runs
     /// tests/fixtures/train.py. The tests do not need it: the model and its golden file are checked in.
