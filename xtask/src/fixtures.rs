@@ -7,7 +7,7 @@ use xshell::{Shell, cmd};
 use crate::workspace;
 
 /// What else is made of the shipped model.
-const MADE_OF_THE_MODEL: [&str; 2] = ["golden_gradients.py", "golden_trace.py"];
+const MADE_OF_THE_MODEL: [&str; 3] = ["golden_gradients.py", "golden_tokens.py", "golden_trace.py"];
 
 /// Makes the environment under the target folder, installs the pinned requirements, trains, and makes the golden files of
 /// what was trained, unless it was put elsewhere.
