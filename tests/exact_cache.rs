@@ -84,7 +84,7 @@ fn prefill<D: Device>(transformer: &mut Transformer<'_, D>, problem: &Problem<'_
     let spec = transformer.spec();
     let mut clean = Clean {
         cache: vec![f32::NAN; CacheLayout::new(spec, *problem).len()],
-        keys: vec![0.0; problem.prompts().len() * spec.d_ff],
+        keys: vec![0.0; problem.key_rows() * spec.d_ff],
         value: vec![0.0; spec.d_model],
     };
     transformer.prefill(problem, &mut clean.cache, &mut clean.keys, &mut clean.value).unwrap();

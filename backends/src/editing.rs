@@ -453,13 +453,19 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
     ) -> Result<(), Self::Error> {
         let (layout, spec) = (self.accept(problem)?, self.model.config.spec);
         check_len(cache.len(), layout.len())?;
-        check_len(keys.len(), problem.prompts().len() * spec.d_ff)?;
+        check_len(keys.len(), problem.key_rows() * spec.d_ff)?;
+        let (keys, of_echo) =
+            keys.split_at_mut_checked(problem.prompts().len() * spec.d_ff).ok_or(ForwardError::OutOfRange)?;
         check_len(value.len(), spec.d_model)?;
         for ((index, prompt), key) in problem.prompts().iter().enumerate().zip(keys.chunks_exact_mut(spec.d_ff)) {
             let act = self.run_sequence(prompt.tokens, problem.layer())?;
             copy_prefix(rows_from(self.slice(act.gate)?, prompt.subject_last * spec.d_ff)?, key);
             if index == 0 {
                 copy_prefix(rows_from(self.slice(act.h)?, prompt.subject_last * spec.d_model)?, value);
+                if let Some(echo) = problem.echo() {
+                    let of_echo = of_echo.get_mut(..spec.d_ff).ok_or(ForwardError::OutOfRange)?;
+                    copy_prefix(rows_from(self.slice(act.gate)?, echo * spec.d_ff)?, of_echo);
+                }
             }
             self.prefill_prompt(&layout, index, prompt, problem.layer(), cache)?;
         }

@@ -88,8 +88,9 @@ pub trait ForwardBackend {
     /// The clean pass: fills the prefix cache and reads the key and the value off the model.
     ///
     /// `cache` has [`CacheLayout::len`](crate::prefix_cache::CacheLayout::len) elements, laid out by that type.
-    /// `keys`, `(prompts, d_ff)`, receives the input of the edit layer's `down_proj` at each prompt's
-    /// subject; `value`, `(d_model)`, its output for the first rewrite prompt.
+    /// `keys`, `(key_rows, d_ff)`, receives the input of the edit layer's `down_proj` at each prompt's subject, and behind
+    /// them, if there is one, at the first prompt's [`echo`](Problem::echo); `value`, `(d_model)`, its output at the first
+    /// prompt's subject.
     fn prefill(
         &mut self,
         problem: &Problem<'_>,

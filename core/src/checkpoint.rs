@@ -1,7 +1,7 @@
 //! A running edit as plain bytes: format and checksum. Does no I/O; what an edit is known by is `fingerprint`'s affair.
 //!
 //! Little-endian, one length for a given d_model: magic, version, fingerprint, seed, the state's numbers, then δ, the best δ
-//! and the momentum, `(d_model)` each, and a CRC-32 over all that. Neither the cache nor v0 nor the key is kept: a
+//! and the gradient, `(d_model)` each, and a CRC-32 over all that. Neither the cache nor v0 nor the key is kept: a
 //! resumed edit gets them from a prefill, to the same bits.
 
 use core::fmt;
@@ -12,9 +12,9 @@ use crate::progress::{Outcome, Phase, Seen, State};
 
 const MAGIC: [u8; 4] = *b"MEck";
 /// Version of the bytes, counted up whenever they or what follows from them change.
-pub const CHECKPOINT_VERSION: u32 = 2;
-/// Magic, version, fingerprint, seed, and the state: 4 tags, 6 u32, 8 f32, 2 u64.
-const HEADER: usize = 4 + 4 + 8 + 8 + 4 + 6 * 4 + 8 * 4 + 2 * 8;
+pub const CHECKPOINT_VERSION: u32 = 3;
+/// Magic, version, fingerprint, seed, and the state: 4 tags, 7 u32, 8 f32, 2 u64.
+const HEADER: usize = 4 + 4 + 8 + 8 + 4 + 7 * 4 + 8 * 4 + 2 * 8;
 
 /// Bytes of a checkpoint on a model of this width.
 pub const fn checkpoint_len(d_model: usize) -> usize {
@@ -65,7 +65,7 @@ impl fmt::Display for CheckpointError {
 
 impl core::error::Error for CheckpointError {}
 
-/// What is written: the state, and the vectors δ, best δ, momentum.
+/// What is written: the state, and the vectors δ, best δ, gradient.
 #[derive(Debug)]
 pub(crate) struct Snapshot<V> {
     pub(crate) fingerprint: u64,
@@ -178,12 +178,15 @@ impl Writer<'_> {
         };
         self.bytes(&[phase, outcome, cache, 0]);
         let (plateau, staleness) = (state.memory.plateau, state.staleness);
-        for x in [state.step, state.starts, state.best_start, state.cache_refreshes, plateau.since, staleness.since] {
+        for x in [state.step, state.starts, state.best_start, state.first_verified, state.cache_refreshes] {
+            self.u32(x);
+        }
+        for x in [plateau.since, staleness.since] {
             self.u32(x);
         }
         let Seen { loss, nll, kl } = state.seen;
         let Plateau { mark, .. } = plateau;
-        for x in [state.best_loss, state.memory.square, state.memory.shrunk, mark, staleness.mark] {
+        for x in [state.best_loss, state.best_written, state.memory.shrunk, mark, staleness.mark] {
             self.f32(x);
         }
         for x in [loss, nll, kl] {
@@ -243,21 +246,24 @@ impl Reader<'_> {
         }
         let mut state = State { outcome, cache, ..State::new(phase) };
         let (plateau, staleness) = (&mut state.memory.plateau, &mut state.staleness);
-        let counters = [&mut state.step, &mut state.starts, &mut state.best_start, &mut state.cache_refreshes];
-        for x in counters.into_iter().chain([&mut plateau.since, &mut staleness.since]) {
+        let counters = [&mut state.step, &mut state.starts, &mut state.best_start, &mut state.first_verified];
+        let others = [&mut state.cache_refreshes, &mut plateau.since, &mut staleness.since];
+        for x in counters.into_iter().chain(others) {
             *x = self.u32()?;
         }
-        let (square, shrunk) = (&mut state.memory.square, &mut state.memory.shrunk);
         let seen = &mut state.seen;
-        for x in [&mut state.best_loss, square, shrunk, &mut plateau.mark, &mut staleness.mark] {
+        for x in [&mut state.best_loss, &mut state.best_written, &mut state.memory.shrunk] {
+            *x = self.f32()?;
+        }
+        for x in [&mut plateau.mark, &mut staleness.mark] {
             *x = self.f32()?;
         }
         for x in [&mut seen.loss, &mut seen.nll, &mut seen.kl] {
             *x = self.f32()?;
         }
         // Infinite are those that nothing was seen for.
-        let State { best_loss, memory, staleness, seen: Seen { loss, nll, kl }, .. } = state;
-        let reals = [best_loss, memory.square, memory.shrunk, memory.plateau.mark, staleness.mark, loss, nll, kl];
+        let State { best_loss, best_written, memory, staleness, seen: Seen { loss, nll, kl }, .. } = state;
+        let reals = [best_loss, best_written, memory.shrunk, memory.plateau.mark, staleness.mark, loss, nll, kl];
         if reals.into_iter().any(f32::is_nan) {
             return Err(CheckpointError::Content);
         }

@@ -5,7 +5,7 @@
 use half::f16;
 use rand_core::Rng;
 
-use crate::math::{axpy, dot, norm, scale};
+use crate::math::{axpy, axpy_f16, copy, dot, dot_f16, norm, scale};
 use crate::rng;
 
 /// How the directions of a step are drawn. All have E[u uᵀ] = I, which makes the estimate of equation (5) unbiased.
@@ -48,6 +48,19 @@ impl<'s> Readers<'s> {
     pub(crate) fn new(rows: &'s [f16], part: f32) -> Self {
         let energy = rows.iter().map(|x| x.to_f32() * x.to_f32()).sum();
         if part > 0.0 && energy > 0.0 { Self { rows, part, energy } } else { Self::NONE }
+    }
+
+    /// `out ← M x`, the covariance of the directions times x: (1 − part) x + part · width / energy · Σ r_j (r_jᵀx).
+    pub(crate) fn covariance(&self, x: &[f32], out: &mut [f32]) {
+        copy(x, out);
+        if self.rows.is_empty() {
+            return;
+        }
+        scale(1.0 - self.part, out);
+        let factor = self.part * x.len() as f32 / self.energy;
+        for reader in self.rows.chunks_exact(x.len().max(1)) {
+            axpy_f16(factor * dot_f16(reader, x), reader, out);
+        }
     }
 
     /// `row ← √(1 − part) · row + √part · √(width / energy) · Σ z_j r_j`, z from the stream: of the same expected norm.
@@ -100,6 +113,11 @@ impl<'s> Block<'s> {
             orthogonalise(rows, width);
         }
         Self { kind, seed, step, width, readers, rows }
+    }
+
+    /// What the directions are drawn from.
+    pub(crate) fn readers(&self) -> Readers<'s> {
+        self.readers
     }
 
     /// Direction `index`, `(width)`.

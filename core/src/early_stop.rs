@@ -3,12 +3,17 @@
 use crate::backend::Loss;
 
 /// The object is the argmax at every target token of every rewrite prompt, with a geometric mean probability of at least
-/// `min_probability` (m), in the model as it will be written.
+/// `min_probability` (m), in the model as it will be written: that is success. The search aims higher, for rephrasings
+/// gain from it, but not for ever.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EarlyStop {
     /// m, in 0..1.
     pub min_probability: f32,
+    /// The probability at which the search ends at once: at least m, below 1.
+    pub aim: f32,
+    /// Steps after the first test at which the search ends with the best δ tested.
+    pub patience: u32,
     /// When the rule is tested.
     pub watch: Watch,
 }
@@ -20,15 +25,20 @@ pub struct EarlyStop {
 pub enum Watch {
     /// After every this many steps, whatever the losses.
     Every(u32),
-    /// After a step of which at least one candidate, δ ± μu, met the rule at the step's prompts: the losses are there anyway,
-    /// and while none of them meets the rule, the written model hardly will.
+    /// After a step of which at least one candidate, δ ± μu, was a success at the step's prompts: the losses are there
+    /// anyway, and while none of them is one, the written model hardly will be.
     Free,
 }
 
 impl EarlyStop {
-    /// Whether this loss meets the rule.
+    /// Whether this loss is that of a success.
     pub(crate) fn met(&self, loss: &Loss) -> bool {
         loss.is_greedy() && loss.p_target() >= self.min_probability
+    }
+
+    /// Whether nothing better is looked for.
+    pub(crate) fn enough(&self, loss: &Loss) -> bool {
+        loss.is_greedy() && loss.p_target() >= self.aim
     }
 
     /// Whether to test after step number `step` (the first is 1); `seen`: one of its candidates met the rule.
@@ -46,15 +56,18 @@ mod tests {
 
     #[test]
     fn needs_every_argmax_and_the_probability() {
-        let rule = EarlyStop { min_probability: 0.5, watch: Watch::Free };
-        for (nll, hits, met) in [(0.6, 4, true), (0.7, 4, false), (0.1, 3, false)] {
-            assert_eq!(rule.met(&Loss { nll, kl: 0.0, hits, targets: 4 }), met, "nll {nll}, {hits} of 4");
+        let rule = EarlyStop { min_probability: 0.5, aim: 0.9, patience: 9, watch: Watch::Free };
+        for (nll, hits, met, enough) in
+            [(0.6, 4, true, false), (0.7, 4, false, false), (0.1, 4, true, true), (0.1, 3, false, false)]
+        {
+            let loss = Loss { nll, kl: 0.0, hits, targets: 4 };
+            assert_eq!((rule.met(&loss), rule.enough(&loss)), (met, enough), "nll {nll}, {hits} of 4");
         }
     }
 
     #[test]
     fn is_tested_on_schedule_or_when_it_can_pass() {
-        let every = EarlyStop { min_probability: 0.5, watch: Watch::Every(20) };
+        let every = EarlyStop { min_probability: 0.5, aim: 0.5, patience: 9, watch: Watch::Every(20) };
         let free = EarlyStop { watch: Watch::Free, ..every };
         for (step, seen, by_schedule, for_free) in
             [(19, true, false, true), (20, false, true, false), (21, false, false, false), (40, true, true, true)]

@@ -65,7 +65,7 @@ impl<'a> Editor<'a> {
             .map_err(SetupError::Problem)?;
         statistics.check(config.spec()).map_err(SetupError::Statistics)?;
         let arena = Arena::new(&config, &problem, storage).map_err(SetupError::Storage)?;
-        for vector in [&mut *arena.delta, &mut *arena.best, &mut *arena.momentum] {
+        for vector in [&mut *arena.delta, &mut *arena.best, &mut *arena.gradient] {
             vector.fill(0.0);
         }
         let with_bank = config.config().bank && !statistics.bank.is_empty();
@@ -102,8 +102,8 @@ impl<'a> Editor<'a> {
         checkpoint: &[u8],
     ) -> Result<Self, SetupError> {
         let mut editor = Self::new(config, problem, statistics, 0, storage)?;
-        let Arena { delta, best, momentum, .. } = &mut editor.arena;
-        let vectors = [&mut **delta, &mut **best, &mut **momentum];
+        let Arena { delta, best, gradient, .. } = &mut editor.arena;
+        let vectors = [&mut **delta, &mut **best, &mut **gradient];
         let mut snapshot = Snapshot { fingerprint: editor.fingerprint, seed: 0, state: editor.state, vectors };
         snapshot.read(checkpoint).map_err(SetupError::Checkpoint)?;
         let (seed, state) = (snapshot.seed, snapshot.state);
@@ -120,8 +120,8 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// `out` is too short.
     pub fn checkpoint(&self, out: &mut [u8]) -> Result<usize, CheckpointError> {
-        let Arena { delta, best, momentum, .. } = &self.arena;
-        let vectors = [&**delta, &**best, &**momentum];
+        let Arena { delta, best, gradient, .. } = &self.arena;
+        let vectors = [&**delta, &**best, &**gradient];
         Snapshot { fingerprint: self.fingerprint, seed: self.seed, state: self.state, vectors }.write(out)
     }
 
@@ -180,7 +180,10 @@ impl<'a> Editor<'a> {
             Phase::Search => state.step < max_steps,
             _ => state.step <= max_steps,
         };
-        steps && state.starts as usize <= self.all_starts() && state.best_start <= state.starts
+        steps
+            && state.first_verified <= state.step
+            && state.starts as usize <= self.all_starts()
+            && state.best_start <= state.starts
     }
 
     /// δ = 0, and the values of the bank.
@@ -205,7 +208,7 @@ impl<'a> Editor<'a> {
     fn prefill<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<(), StepError<B::Error>> {
         let config = *self.settings();
         let Arena { cache, keys, value, key, u, .. } = &mut self.arena;
-        let split = self.problem.prompts().len().saturating_mul(key.len());
+        let split = self.problem.key_rows().saturating_mul(key.len());
         let (keys, scratch) = keys.split_at_mut_checked(split).unwrap_or_default();
         backend.prefill(&self.problem, cache, keys, value)?;
         let rewrites = self.problem.rewrites().len().saturating_mul(key.len());
@@ -224,7 +227,7 @@ impl<'a> Editor<'a> {
         match config.keys {
             Keys::Mean => inverse(key, u),
             Keys::Balanced { ridge } => {
-                key::balance(keys, ridge, u, &mut inverse);
+                key::balance(keys, self.problem.prompts().len(), ridge, u, &mut inverse);
                 inverse(keys.get(..key.len()).unwrap_or_default(), u);
             }
         }
@@ -297,21 +300,26 @@ impl<'a> Editor<'a> {
         let which = self.minibatch(self.state.step);
         let Observed { seen, met } = self.observe(backend, which, mu)?;
 
-        let Arena { gradient, directions, objectives, momentum, delta, best, .. } = &mut self.arena;
+        let Arena { gradient, next_gradient, deltas, directions, objectives, delta, best, .. } = &mut self.arena;
         let width = delta.len();
+        let image = deltas.get_mut(..width).unwrap_or_default();
         let mut block = Block::new(config.kind, self.readers, self.seed, self.state.step, width, directions);
-        estimator::gradient(config.stencil(), config.combine, mu, objectives, &mut block, gradient);
-        finite(norm(gradient))?;
+        copy(gradient, next_gradient);
+        estimator::gradient(config.stencil(), config.combine, mu, objectives, &mut block, image, next_gradient);
+        finite(norm(next_gradient))?;
 
         // Nothing below can fail.
+        copy(next_gradient, gradient);
         let state = &mut self.state;
         if seen.loss < state.best_loss {
             state.best_loss = seen.loss;
-            copy(delta, best);
+            if state.first_verified == 0 {
+                copy(delta, best);
+            }
         }
         let value_norm = self.value_norm;
         let now = Now { step: state.step, max_steps: config.max_steps, value_norm, loss: seen.loss };
-        config.rule.step(now, &mut state.memory, gradient, momentum, delta);
+        config.rule.step(now, &mut state.memory, gradient, delta);
         value::clamp(delta, config.clamp * value_norm);
         state.step += 1;
         state.seen = seen;
@@ -321,7 +329,7 @@ impl<'a> Editor<'a> {
         if config.refresh.is_some_and(|rule| state.staleness.observe(seen.loss, rule)) {
             state.cache = Validity::Stale;
         }
-        if state.step >= config.max_steps {
+        if is_last(&config, state) {
             copy(best, delta);
             state.phase = Phase::Verify;
         } else if config.early_stop.due(state.step, met) {
@@ -424,18 +432,32 @@ impl<'a> Editor<'a> {
 
         let config = *self.settings();
         let state = &mut self.state;
+        let last = is_last(&config, state);
         state.seen = Seen { loss: nll, nll, kl: 0.0 };
         state.count(1, self.problem.prompts().len(), self.problem.total_rows());
-        state.outcome = if config.early_stop.met(&loss) {
+        state.outcome = if config.early_stop.enough(&loss) || (last && config.early_stop.met(&loss)) {
             Some(Outcome::Success)
-        } else if state.step >= config.max_steps {
+        } else if last {
             Some(Outcome::Exhausted)
         } else {
             None
         };
+        if state.outcome.is_none() && nll < state.best_written {
+            state.best_written = nll;
+            copy(self.arena.delta, self.arena.best);
+        }
+        if state.first_verified == 0 {
+            state.first_verified = state.step;
+        }
         state.phase = if state.outcome.is_some() { Phase::Done } else { Phase::Search };
         Ok(())
     }
+}
+
+/// Whether no step follows: all are made, or the patience after the first verification is at its end.
+fn is_last(config: &Config, state: &State) -> bool {
+    let over = state.first_verified > 0 && state.step - state.first_verified >= config.early_stop.patience;
+    state.step >= config.max_steps || over
 }
 
 /// Start number `index`: 0 is δ = 0, i is value i − 1 of the bank less v0, brought into the ball.

@@ -3,7 +3,7 @@
 use crate::backend::ModelSpec;
 use crate::checkpoint::CHECKPOINT_VERSION;
 use crate::config::{
-    Anchor, CheckedConfig, Combine, Config, Covariance, Directions, EarlyStop, Momentum, Rule, Spacing,
+    Anchor, CheckedConfig, Combine, Config, Covariance, Directions, EarlyStop, Normalised, Rule, Spacing,
 };
 use crate::config::{Keys, Minibatch, Stall, Watch};
 use crate::problem::{Problem, Role};
@@ -109,11 +109,20 @@ impl Hash {
         };
         self.word(tag);
         self.reals(&[mu, clamp, kl_factor, weight_decay]);
-        let flags = [combine == Combine::Sum, centre, anchor == Anchor::MeanKey, bank];
+        match combine {
+            Combine::Mean => self.word(0),
+            Combine::Sum => self.word(1),
+            Combine::Tracked { memory } => {
+                self.word(2);
+                self.real(memory);
+            }
+        }
+        let flags = [centre, anchor == Anchor::MeanKey, bank];
         flags.iter().for_each(|&flag| self.word(u64::from(flag)));
         self.rule(rule);
-        let EarlyStop { min_probability, watch } = early_stop;
-        self.real(min_probability);
+        let EarlyStop { min_probability, aim, patience, watch } = early_stop;
+        self.reals(&[min_probability, aim]);
+        self.word(u64::from(patience));
         self.word(match watch {
             Watch::Every(steps) => u64::from(steps),
             Watch::Free => 0,
@@ -140,9 +149,9 @@ impl Hash {
                 self.word(0);
                 self.real(rate);
             }
-            Rule::Momentum(Momentum { length, gradient_memory, square_memory, stall, shrink, shortest }) => {
+            Rule::Normalised(Normalised { length, stall, shrink, shortest }) => {
                 self.word(1);
-                self.reals(&[length, gradient_memory, square_memory, shrink, shortest]);
+                self.reals(&[length, shrink, shortest]);
                 self.stall(stall);
             }
         }

@@ -13,12 +13,17 @@ pub enum Keys {
     Mean,
     /// Σ a_j k_j such that uᵀk_j is 1 for every prompt j, as nearly as the ridge allows: the written patch then adds to each
     /// prompt what the search added. The essence prompt is one of them: it has the subject at the start of a text, where its
-    /// key is another. a = (G + λI)⁻¹1 with G_ij = k_iᵀC⁻¹k_j.
+    /// key is another. At an [`echo`](crate::Problem::echo) uᵀk is to be 0: what is written there would disturb the target.
+    /// a = (G + λI)⁻¹b with G_ij = k_iᵀC⁻¹k_j, and b_j = 1, or 0 for the echo.
     Balanced {
         /// λ as a part of G's mean eigenvalue.
         ridge: f32,
     },
 }
+
+/// A prompt each, and the echo.
+const MAX_KEYS: usize = MAX_PROMPTS + 1;
+type Gram = [[f64; MAX_KEYS]; MAX_KEYS];
 
 /// `mean ← 1/N Σ_j key_j`, over the rows of `keys`, `(N, d_ff)`, in their order.
 pub(crate) fn mean(keys: &[f32], mean: &mut [f32]) {
@@ -30,18 +35,24 @@ pub(crate) fn mean(keys: &[f32], mean: &mut [f32]) {
     scale(1.0 / keys.chunks_exact(width).len().max(1) as f32, mean);
 }
 
-/// Leaves Σ a_j k_j of [`Keys::Balanced`] in the first row of `keys`, `(N, width)`. `inverse(x, out)` is `out ← C⁻¹x`;
-/// `image`, `(width)`, is scratch.
-pub(crate) fn balance(keys: &mut [f32], ridge: f32, image: &mut [f32], mut inverse: impl FnMut(&[f32], &mut [f32])) {
+/// Leaves Σ a_j k_j of [`Keys::Balanced`] in the first row of `keys`, `(N, width)`, where uᵀk_j is to be 1 for the first
+/// `ones` and 0 for the others. `inverse(x, out)` is `out ← C⁻¹x`; `image`, `(width)`, is scratch.
+pub(crate) fn balance(
+    keys: &mut [f32],
+    ones: usize,
+    ridge: f32,
+    image: &mut [f32],
+    mut inverse: impl FnMut(&[f32], &mut [f32]),
+) {
     let width = image.len().max(1);
-    let mut gram = [[0.0; MAX_PROMPTS]; MAX_PROMPTS];
+    let mut gram: Gram = [[0.0; MAX_KEYS]; MAX_KEYS];
     for (row, key) in gram.iter_mut().zip(keys.chunks_exact(width)) {
         inverse(key, image);
         for (entry, other) in row.iter_mut().zip(keys.chunks_exact(width)) {
             *entry = f64::from(dot(image, other));
         }
     }
-    let weights = weights(&gram, keys.chunks_exact(width).len(), f64::from(ridge));
+    let weights = weights(&gram, keys.chunks_exact(width).len(), ones, f64::from(ridge));
     let (first, others) = keys.split_at_mut_checked(width).unwrap_or_default();
     let mut weights = weights.iter().map(|&a| a as f32);
     scale(weights.next().unwrap_or(1.0), first);
@@ -50,15 +61,15 @@ pub(crate) fn balance(keys: &mut [f32], ridge: f32, image: &mut [f32], mut inver
     }
 }
 
-/// `(G + λI)⁻¹1` for the first `count` rows and columns, 0 behind them: conjugate gradients in f64, which end after `count`
-/// iterations but for rounding.
-fn weights(gram: &[[f64; MAX_PROMPTS]; MAX_PROMPTS], count: usize, ridge: f64) -> [f64; MAX_PROMPTS] {
+/// `(G + λI)⁻¹b` for the first `count` rows and columns, 0 behind them, b being 1 in the first `ones` places: conjugate
+/// gradients in f64, which end after `count` iterations but for rounding.
+fn weights(gram: &Gram, count: usize, ones: usize, ridge: f64) -> [f64; MAX_KEYS] {
     let inner = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     let trace: f64 = gram.iter().enumerate().filter_map(|(i, row)| row.get(i)).sum();
     let lambda = ridge * trace / count.max(1) as f64;
-    let mut weights = [0.0; MAX_PROMPTS];
-    let mut residual = [0.0; MAX_PROMPTS];
-    residual.iter_mut().take(count).for_each(|r| *r = 1.0);
+    let mut weights = [0.0; MAX_KEYS];
+    let mut residual = [0.0; MAX_KEYS];
+    residual.iter_mut().take(ones.min(count)).for_each(|r| *r = 1.0);
     let mut search = residual;
     let mut square = inner(&residual, &residual);
     let enough = 1e-16 * square;
@@ -107,9 +118,21 @@ mod tests {
         assert!(spread(&u) > 0.5);
         for (ridge, bound) in [(1e-6, 1e-2), (1e-2, 0.3)] {
             let mut rows = keys;
-            balance(&mut rows, ridge, &mut image, inverse);
+            balance(&mut rows, 4, ridge, &mut image, inverse);
             inverse(&rows[..4], &mut u);
             assert!(spread(&u) < bound, "ridge {ridge}: {}", spread(&u));
+        }
+    }
+
+    /// Two keys of the subject, and the same token's elsewhere, which is much like them.
+    #[test]
+    fn a_balanced_key_does_not_see_the_echo() {
+        let keys = [3.0, 0.1, 0.0, 0.2, 2.9, -0.1, 0.1, 0.0, 2.5, 1.5, 0.1, 0.3];
+        let mut rows = keys;
+        balance(&mut rows, 2, 1e-6, &mut [0.0; 4], |x, out| out.copy_from_slice(x));
+        let along: [f32; 3] = core::array::from_fn(|j| dot(&rows[..4], &keys[4 * j..4 * j + 4]));
+        for (along, expected) in along.into_iter().zip([1.0, 1.0, 0.0]) {
+            assert!((along - expected).abs() < 1e-2, "{along} instead of {expected}");
         }
     }
 }

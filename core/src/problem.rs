@@ -176,6 +176,19 @@ impl<'a> Problem<'a> {
         self.prompts.get(..count).unwrap_or(self.prompts)
     }
 
+    /// Position of the subject's last token once more, behind the subject in the first prompt: where the target names the
+    /// subject ("John Keynes" for the father of Geoffrey Keynes), a patch must not act there.
+    pub fn echo(&self) -> Option<usize> {
+        let first = self.prompts.first()?;
+        let (subject, behind) = first.tokens.get(first.subject_last..)?.split_first()?;
+        Some(first.subject_last + 1 + behind.iter().position(|token| token == subject)?)
+    }
+
+    /// Rows of keys that [`prefill`](crate::backend::ForwardBackend::prefill) gives: one per prompt, and the echo's.
+    pub fn key_rows(&self) -> usize {
+        self.prompts.len() + usize::from(self.echo().is_some())
+    }
+
     /// The prompt whose distribution should stay.
     pub fn essence(&self) -> Option<&'a Prompt<'a>> {
         self.prompts.last().filter(|p| p.role == Role::Essence)
@@ -241,6 +254,17 @@ mod tests {
         check(0, &[Prompt { subject_last: usize::MAX, ..GOOD }], &[7], Err(Subject(0)));
         check(0, &[GOOD, Prompt { tokens: &[1, 30], ..ESSENCE }], &[7], Err(Token(1)));
         check(0, &[GOOD], &[30], Err(Token(0)));
+    }
+
+    #[test]
+    fn an_echo_is_the_subjects_last_token_behind_the_subject() {
+        let echo = |tokens: &[u32], target: &[u32]| {
+            let prompts = [Prompt { tokens, subject_last: 1, role: Role::Rewrite }, ESSENCE];
+            let problem = Problem::new(&SPEC, 1, &prompts, target).unwrap();
+            (problem.echo(), problem.key_rows())
+        };
+        assert_eq!(echo(&[2, 2, 5, 2, 2], &[2, 2, 9]), (Some(3), 3));
+        assert_eq!(echo(&[2, 3, 5, 2], &[2, 3]), (None, 2));
     }
 
     #[test]

@@ -84,6 +84,10 @@ pub(crate) struct State {
     pub(crate) best_start: u32,
     /// The lowest loss so far: of a start, then also of a step.
     pub(crate) best_loss: f32,
+    /// Steps before the first verification that was not the end; 0: there was none.
+    pub(crate) first_verified: u32,
+    /// The lowest NLL of the model as written, at a verification.
+    pub(crate) best_written: f32,
     /// Evaluations of one candidate at one prompt.
     pub(crate) evaluations: u64,
     pub(crate) rows: u64,
@@ -104,6 +108,8 @@ impl State {
             starts: 0,
             best_start: 0,
             best_loss: f32::INFINITY,
+            first_verified: 0,
+            best_written: f32::INFINITY,
             evaluations: 0,
             rows: 0,
             cache_refreshes: 0,

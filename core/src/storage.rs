@@ -154,7 +154,8 @@ impl Shape {
             batch: config.batch,
             directions: config.kind.stored(config.directions),
             candidates: config.stencil().candidates(),
-            wide: prompts.saturating_add(covariance::VECTORS),
+            // A key of each prompt, and the echo's.
+            wide: prompts.saturating_add(1 + covariance::VECTORS),
         }
     }
 
@@ -174,17 +175,17 @@ pub(crate) struct Arena<'a> {
     pub(crate) delta: &'a mut [f32],
     /// The δ of the lowest loss so far, `(d_model)`.
     pub(crate) best: &'a mut [f32],
-    /// m of the optimiser, `(d_model)`.
-    pub(crate) momentum: &'a mut [f32],
-    /// Scratch: g, `(d_model)`.
+    /// g, as the last step left it, `(d_model)`.
     pub(crate) gradient: &'a mut [f32],
+    /// Scratch: the g that a step makes of it, `(d_model)`.
+    pub(crate) next_gradient: &'a mut [f32],
     /// Λ of the last solve, `(d_model)`.
     pub(crate) lambda: &'a mut [f32],
     /// k*, `(d_ff)`.
     pub(crate) key: &'a mut [f32],
     /// C⁻¹k*, `(d_ff)`.
     pub(crate) u: &'a mut [f32],
-    /// Scratch: the prompts' keys, `(prompts, d_ff)`, and behind them conjugate gradients' vectors.
+    /// Scratch: the prompts' keys, `(key_rows, d_ff)`, and behind them conjugate gradients' vectors.
     pub(crate) keys: &'a mut [f32],
     /// Scratch: candidates of a batch, `(batch, d_model)`.
     pub(crate) deltas: &'a mut [f32],
@@ -217,8 +218,8 @@ impl<'a> Arena<'a> {
             value: floats.take(d)?,
             delta: floats.take(d)?,
             best: floats.take(d)?,
-            momentum: floats.take(d)?,
             gradient: floats.take(d)?,
+            next_gradient: floats.take(d)?,
             lambda: floats.take(d)?,
             key: floats.take(wide)?,
             u: floats.take(wide)?,

@@ -85,7 +85,7 @@ impl<B: ForwardBackend> Trial<'_, B> {
         let spec = self.backend.spec();
         let mut clean = Clean {
             cache: std::vec![f32::NAN; CacheLayout::new(spec, *problem).len()],
-            keys: std::vec![f32::NAN; problem.prompts().len() * spec.d_ff],
+            keys: std::vec![f32::NAN; problem.key_rows() * spec.d_ff],
             value: std::vec![f32::NAN; spec.d_model],
         };
         let Clean { cache, keys, value } = &mut clean;

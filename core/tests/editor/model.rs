@@ -133,7 +133,7 @@ impl ForwardBackend for Model {
     ) -> Result<(), Failure> {
         let layout = CacheLayout::new(SPEC, *problem);
         assert_eq!((cache.len(), value.len()), (layout.len(), SPEC.d_model));
-        assert_eq!(keys.len(), problem.prompts().len() * SPEC.d_ff);
+        assert_eq!(keys.len(), problem.key_rows() * SPEC.d_ff);
         for (i, prompt) in problem.prompts().iter().enumerate() {
             let key = self.key(prompt);
             let clean = self.value(&key);
@@ -148,6 +148,10 @@ impl ForwardBackend for Model {
                 .iter_mut()
                 .zip(clean.iter().zip(self.residual(prompt)))
                 .for_each(|(to, (v, r))| *to = (v + r) as f32);
+        }
+        let echo = problem.echo().map(|echo| self.key(&Prompt { subject_last: echo, ..problem.prompts()[0] }));
+        for (key, row) in echo.iter().zip(keys.chunks_exact_mut(SPEC.d_ff).skip(problem.prompts().len())) {
+            row.iter_mut().zip(key).for_each(|(to, k)| *to = *k as f32);
         }
         self.prefills += 1;
         self.rows += problem.total_rows() as u64;

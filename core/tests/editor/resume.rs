@@ -101,8 +101,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 /// Numbers behind a checksum that is right, but that no editor has written: none may lead to an overflow or a NaN later.
 #[test]
 fn numbers_that_the_edit_cannot_reach_are_refused() {
-    // Magic, version, fingerprint and seed, then 4 tags; 6 counters; 8 reals.
-    let (counters, reals) = (28, 52);
+    // Magic, version, fingerprint and seed, then 4 tags; 7 counters; 8 reals.
+    let (counters, reals) = (28, 56);
     Edit::new(2).with(|problem| {
         let bank = bank();
         let (checkpoints, _) = checkpoints(Config::DEFAULT, problem, &bank);
@@ -115,14 +115,14 @@ fn numbers_that_the_edit_cannot_reach_are_refused() {
             resume(Config::DEFAULT, problem, &bank, &bytes)
         };
         let refused = SetupError::Checkpoint(CheckpointError::Content);
-        for (counter, word) in [(0, Config::DEFAULT.max_steps), (0, u32::MAX), (1, 27), (2, 27)] {
+        for (counter, word) in [(0, Config::DEFAULT.max_steps), (0, u32::MAX), (1, 27), (2, 27), (3, 99)] {
             assert_eq!(changed(counters + 4 * counter, word).unwrap_err(), refused, "counter {counter}: {word}");
         }
         for real in 0..8 {
             assert_eq!(changed(reals + 4 * real, f32::NAN.to_bits()).unwrap_err(), refused, "real {real}");
         }
         // The others only count, and may end at their largest number.
-        for counter in [3, 4, 5] {
+        for counter in [4, 5, 6] {
             changed(counters + 4 * counter, u32::MAX).unwrap();
         }
     });

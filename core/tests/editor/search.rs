@@ -1,7 +1,7 @@
 //! What the search reaches, what it costs, and that its numbers are honest.
 
 use mobiedit_core::backend::{ForwardBackend, ModelSpec};
-use mobiedit_core::config::{Anchor, Covariance, Directions, Minibatch};
+use mobiedit_core::config::{Anchor, Covariance, Directions, EarlyStop, Minibatch};
 use mobiedit_core::storage::{Part, StorageError};
 use mobiedit_core::{Config, Editor, Footprint, Limits, Outcome, OwnedStorage, Phase, SetupError, Statistics};
 use mobiedit_core::{StatisticsError, f16};
@@ -122,7 +122,7 @@ fn bank(count: u32) -> Vec<f16> {
         Edit::new(number + 10).with(|problem| {
             let need = Footprint::for_problem(&config, &problem);
             let (mut cache, mut value) = (vec![0.0; need.cache], vec![0.0; SPEC.d_model]);
-            let mut keys = vec![0.0; problem.prompts().len() * SPEC.d_ff];
+            let mut keys = vec![0.0; problem.key_rows() * SPEC.d_ff];
             Model::new().prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
             value
         })
@@ -141,7 +141,7 @@ fn a_bank_that_holds_the_answer_saves_most_of_the_search() {
     Edit::new(7).with(|problem| {
         let need = Footprint::for_problem(&checked, &problem);
         let (mut cache, mut value) = (vec![0.0; need.cache], vec![0.0; SPEC.d_model]);
-        let mut keys = vec![0.0; problem.prompts().len() * SPEC.d_ff];
+        let mut keys = vec![0.0; problem.key_rows() * SPEC.d_ff];
         Model::new().prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
         let row = values.chunks_exact_mut(SPEC.d_model).nth(13).unwrap();
         row.iter_mut().zip(value.iter().zip(&solved)).for_each(|(to, (v, d))| *to = f16::from_f32(v + d));
@@ -169,13 +169,37 @@ fn an_exhausted_edit_keeps_the_best_value_and_its_patch() {
     });
 }
 
+/// An aim that no δ reaches: the search ends when patience does, with the best δ that was verified.
+#[test]
+fn an_aim_out_of_reach_ends_with_the_best_that_was_written() {
+    let early_stop = EarlyStop { aim: 0.999_999_9, patience: 12, ..Config::DEFAULT.early_stop };
+    let config = Config { early_stop, ..Config::DEFAULT }.check(&SPEC).unwrap();
+    Edit::new(8).with(|problem| {
+        let mut memory = Memory::new(&config, &problem);
+        let mut editor = Editor::new(config, problem, Statistics::default(), 1, memory.lend()).unwrap();
+        let (mut model, mut written) = (Model::new(), Vec::new());
+        let last = loop {
+            let progress = editor.step(&mut model).unwrap();
+            if progress.phase == Phase::Verify {
+                written.push((progress.step, progress.p_target));
+            }
+            if progress.outcome.is_some() {
+                break progress;
+            }
+        };
+        let best = written.iter().map(|(_, p)| *p).fold(0.0, f32::max);
+        assert_eq!((last.outcome, last.step), (Some(Outcome::Success), written[0].0 + 12), "{written:?}");
+        assert!(written.len() > 2 && last.p_target == best && best > written[0].1, "{written:?}");
+    });
+}
+
 #[test]
 fn delta_never_leaves_the_ball() {
     let config = Config { clamp: 0.3, max_steps: 40, ..Config::DEFAULT }.check(&SPEC).unwrap();
     Edit::new(9).with(|problem| {
         let mut memory = Memory::new(&config, &problem);
         let mut cache = vec![0.0; Footprint::for_problem(&config, &problem).cache];
-        let (mut keys, mut value) = (vec![0.0; problem.prompts().len() * SPEC.d_ff], vec![0.0; SPEC.d_model]);
+        let (mut keys, mut value) = (vec![0.0; problem.key_rows() * SPEC.d_ff], vec![0.0; SPEC.d_model]);
         let mut model = Model::new();
         model.prefill(&problem, &mut cache, &mut keys, &mut value).unwrap();
         let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();

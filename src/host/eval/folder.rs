@@ -18,7 +18,7 @@ use crate::host::eval::report::Drift;
 use crate::host::eval::selection::{Selection, Shard};
 
 /// Version of [`Line`] and of what it means.
-pub const LINE_FORMAT: u32 = 1;
+pub const LINE_FORMAT: u32 = 2;
 /// Results, a line each.
 pub const RECORDS: &str = "records.jsonl";
 const SETTINGS: &str = "settings.json";

@@ -30,6 +30,8 @@ pub struct Kept {
     pub before: String,
     /// What the edited model says.
     pub after: String,
+    /// It names the subject and asks for the edit's own truth, so a good edit changes it: KnowEdit's ZsRE has such prompts.
+    pub asks_the_edit: bool,
 }
 
 /// How likely two objects are at a prompt: mean −log P per token, in nats (ROME).

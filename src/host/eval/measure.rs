@@ -7,6 +7,7 @@
 //! | known | some truth is `exact` at the edit's prompt, in the clean model | ours |
 //! | `tokens` of what stays | teacher forcing over the data set's first answer (the clean model's own words where it has none): the share of positions whose argmax is the clean model's there. The answer need not be right | EasyEdit, `test_prediction_acc(locality=True)`, compared as in its editor |
 //! | `exact` of what stays | the same 8 greedy tokens as the clean model's | ours |
+//! | asks the edit | a prompt that should stay, but names the subject and has one of the edit's own truths as an answer ("The constellation of 24 Lyncis is", where the edit is of that constellation) | ours |
 //! | likelihoods | mean −log P per token of new and true object, at the prompt, the rephrasings and the neighbourhood | ROME, `test_batch_prediction` |
 //! | fluency | [`n_gram_entropy`] of prompt and continuation, 100 tokens in all, sampled from the five likeliest; mean over the prompts | ROME, `test_generation` and `generate_fast`; the edit's own prompt where the data set has none for it: EasyEdit |
 //!
@@ -137,7 +138,9 @@ pub fn measure(
     }
     let mut locality = Vec::new();
     for (question, reference) in record.locality.iter().zip(&clean.kept) {
-        locality.push(kept(session, question, reference, objects.as_ref())?);
+        let (mut kept, likelihoods) = kept(session, question, reference, objects.as_ref())?;
+        kept.asks_the_edit = asks_the_edit(record, question);
+        locality.push((kept, likelihoods));
     }
     let counterfact = rewrite.1.map(|at_prompt| CounterFact {
         rewrite: at_prompt,
@@ -152,6 +155,12 @@ pub fn measure(
         counterfact,
         fluency: fluency.then(|| text_entropy(session, record)).transpose()?,
     })
+}
+
+/// Whether a prompt that should stay asks for what is edited.
+fn asks_the_edit(record: &Record, question: &Question) -> bool {
+    question.prompt.contains(&record.request.subject)
+        && question.answers.iter().any(|answer| record.truth.contains(answer))
 }
 
 /// The edit's prompt with the subject in it.
@@ -264,6 +273,7 @@ fn kept(
         exact: greedy == clean.greedy,
         before: shown(session, &clean.greedy),
         after: shown(session, &greedy),
+        asks_the_edit: false,
     };
     Ok((kept, likelihoods))
 }

@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | edit success, rephrase, portability: `tokens` | mean over records of the mean over prompts of the share of the answer's tokens that are the argmax, those before it given | EasyEdit, `compute_rewrite_or_rephrase_quality` |
 //! | locality: `tokens` | the same, of positions whose argmax is the clean model's | EasyEdit, `compute_locality_quality` |
-//! | all four: `exact` | the same mean of: free greedy generation says the answer (locality: what the clean model says) | ours, as teacher forcing gives a model answers away |
+//! | locality, other facts | the same without the prompts that ask for the edited fact itself, which a good edit changes | ours: `measure` |
+//! | all of these: `exact` | the same mean of: free greedy generation says the answer (locality: what the clean model says) | ours, as teacher forcing gives a model answers away |
 //! | efficacy and paraphrase score | share of prompts with P(new) > P(true) | ROME, section 3.4; `experiments/summarize.py` |
 //! | neighbourhood score | share of prompts with P(true) > P(new) | the same |
 //! | magnitudes | mean of P(new) − P(true), at the neighbourhood of P(true) − P(new) | the same |
@@ -44,8 +45,10 @@ pub struct Group {
     pub success: Score,
     /// At other wordings.
     pub rephrase: Score,
-    /// Where the answer should stay.
+    /// Where the answer should stay, by the data set.
     pub locality: Score,
+    /// Those of them that do not ask for the edited fact itself.
+    pub other_facts: Score,
     /// Where the answer should follow.
     pub portability: Score,
     /// ROME's comparison of the new object with the true one.
@@ -149,6 +152,9 @@ impl Group {
             success: Score::of(lines, |line| line.rewrite.iter().map(answer).collect()),
             rephrase: Score::of(lines, |line| line.rephrase.iter().map(answer).collect()),
             locality: Score::of(lines, |line| line.locality.iter().map(kept).collect()),
+            other_facts: Score::of(lines, |line| {
+                line.locality.iter().filter(|of| !of.asks_the_edit).map(kept).collect()
+            }),
             portability: Score::of(lines, |line| line.portability.iter().map(answer).collect()),
             counterfact: Objects::of(lines),
             fluency_before: mean(lines.iter().filter_map(|line| line.fluency_before)),
@@ -282,13 +288,14 @@ pub fn table(runs: &[(&str, &Summary)]) -> String {
     text
 }
 
-const HEADINGS: [&str; 13] = [
+const HEADINGS: [&str; 14] = [
     "run",
     "facts",
     "records",
     "success",
     "rephrase",
     "locality",
+    "other facts",
     "portability",
     "S",
     "fluency",
@@ -312,6 +319,7 @@ fn row(name: &str, group: &str, of: &Group) -> Vec<String> {
         both(&of.success),
         both(&of.rephrase),
         both(&of.locality),
+        both(&of.other_facts),
         both(&of.portability),
         percent(of.counterfact.harmonic_mean),
         number(of.fluency, 1),

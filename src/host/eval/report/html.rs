@@ -108,14 +108,14 @@ fn answers(runs: &[(&Run, &Summary)]) -> String {
         }
         format!("{} ({})", percent(score.exact), percent(score.tokens))
     };
-    let headings = ["success", "rephrase", "locality", "portability", "fluency before", "after"];
+    let headings = ["success", "rephrase", "locality", "… other facts", "portability", "fluency before", "after"];
     let table = by_group(
         runs,
         &headings,
         |_| true,
         |of| {
-            let mut cells: Vec<_> =
-                [&of.success, &of.rephrase, &of.locality, &of.portability].into_iter().map(both).collect();
+            let scores = [&of.success, &of.rephrase, &of.locality, &of.other_facts, &of.portability];
+            let mut cells: Vec<_> = scores.into_iter().map(both).collect();
             cells.extend([number(of.fluency_before, 1), number(of.fluency, 1)]);
             cells
         },
@@ -126,7 +126,8 @@ fn answers(runs: &[(&Run, &Summary)]) -> String {
     format!(
         "<p class=\"note\">Percent. First by free greedy generation: the model says the whole answer, or, for locality, what \
          the clean model says. In brackets by teacher forcing, as EasyEdit measures: the share of the answer's tokens that \
-         are most likely when those before them are given. Fluency: weighted entropy of 2- and 3-grams × 100.</p>\n{table}"
+         are most likely when those before them are given. Other facts: locality without the prompts that ask for the edited \
+         fact itself. Fluency: weighted entropy of 2- and 3-grams × 100.</p>\n{table}"
     )
 }
 

@@ -9,7 +9,14 @@ fn answer(tokens: f64, exact: bool) -> Answer {
 
 fn kept(tokens: f64, exact: bool) -> Kept {
     let said = || String::from("Madrid");
-    Kept { prompt: String::from("The capital of Spain is"), tokens, exact, before: said(), after: said() }
+    Kept {
+        prompt: String::from("The capital of Spain is"),
+        tokens,
+        exact,
+        before: said(),
+        after: said(),
+        asks_the_edit: false,
+    }
 }
 
 fn cost(found: bool, forward_passes: u64) -> Cost {
@@ -73,6 +80,13 @@ fn groups_are_apart_and_refused_records_in_none() {
     assert_eq!((summary.all.success.exact, summary.all.success.tokens), (Some(0.5), Some(0.75)));
     assert_eq!((summary.all.locality.exact, summary.all.locality.tokens), (Some(0.5), Some(0.75)));
     assert_eq!(summary.all.portability.exact, None);
+}
+
+#[test]
+fn locality_of_other_facts_leaves_out_what_asks_for_the_edit() {
+    let asks = Kept { asks_the_edit: true, ..kept(0.0, false) };
+    let of = Summary::of(&[Line { locality: vec![asks, kept(1.0, true)], ..line(0, true) }]).all;
+    assert_eq!((of.locality.exact, of.other_facts.exact), (Some(0.5), Some(1.0)));
 }
 
 #[test]
