@@ -316,8 +316,8 @@ fn results_of_other_settings_are_refused_and_left_alone() {
     assert!(place.files() == files);
 
     let settings = fs::read_to_string(place.path("out/settings.json")).unwrap();
-    fs::write(place.path("out/settings.json"), settings.replace("\"line_format\": 1", "\"line_format\": 2")).unwrap();
-    refused(&place.run(&given("out", &[])), &["with line_format 2, not 1"]);
+    fs::write(place.path("out/settings.json"), settings.replace("\"line_format\": 2", "\"line_format\": 9")).unwrap();
+    refused(&place.run(&given("out", &[])), &["with line_format 9, not 2"]);
     fs::remove_file(place.path("out/settings.json")).unwrap();
     refused(&place.run(&given("out", &[])), &["settings.json"]);
 }

@@ -150,7 +150,7 @@ fn both_ways<D: Device>(transformer: &mut Transformer<'_, D>, problem: &Problem<
 
 fn scalar_cache_is_exact(target: &str, tokens: usize) {
     with_edit(target, |model, problem| {
-        assert!(problem.target().len() >= tokens && problem.prompts().len() == 8);
+        assert!(problem.target().len() >= tokens && problem.prompts().len() == 9);
         for precision in precisions() {
             let [with, without] = on_scalar(model, precision, ROWS, |t| both_ways(t, problem));
             assert_eq!(with, without, "{precision:?}");

@@ -28,7 +28,7 @@ struct GoldenEdit {
     subject: String,
     /// How many prefixes its prompts stand behind, besides the bare one.
     prefixes: usize,
-    /// The rewrite prompts, then the essence prompt.
+    /// The rewrite prompts, then the essence prompts.
     ids: Vec<Vec<u32>>,
     subject_last: Vec<usize>,
     target_ids: Vec<u32>,
@@ -83,8 +83,8 @@ fn with_each(
     let done = with_session(&options, |session| -> Result<(), SessionError> {
         let spec = session.transformer.spec();
         for edit in edits {
-            let last = edit.ids.len() - 1;
-            let role = |i| if i == last { Role::Essence } else { Role::Rewrite };
+            let rewrites = edit.prefixes + 1;
+            let role = |i| if i < rewrites { Role::Rewrite } else { Role::Essence };
             let prompts = edit.ids.iter().zip(&edit.subject_last).enumerate();
             let prompts: Vec<Prompt<'_>> =
                 prompts.map(|(i, (tokens, &subject_last))| Prompt { tokens, subject_last, role: role(i) }).collect();
@@ -93,7 +93,7 @@ fn with_each(
                 transformer: &mut session.transformer,
                 problem,
                 cache: vec![0.0; CacheLayout::new(spec, problem).len()],
-                keys: vec![0.0; prompts.len() * spec.d_ff],
+                keys: vec![0.0; problem.key_rows() * spec.d_ff],
                 value: vec![0.0; spec.d_model],
             };
             let Prefilled { transformer, cache, keys, value, .. } = &mut prefilled;

@@ -121,10 +121,11 @@ fn bad_words_are_refused(tokenizer: &Tokenizer) {
     };
     let good = make("The capital of {} is ", " France ", "Rome").unwrap();
     assert_eq!(good.text, "The capital of France is");
-    assert_eq!(good.prompts.len(), 3);
+    assert_eq!(good.prompts.len(), 4);
     assert_eq!(tokenizer.decode(&good.target), " Rome");
     assert_eq!(tokenizer.decode(&good.prompts[1].tokens), "Some say. The capital of France is");
     assert_eq!(tokenizer.decode(&good.prompts[2].tokens), "France is a");
+    assert_eq!(tokenizer.decode(&good.prompts[3].tokens), "The name of France is");
     let long = "antidisestablishmentarianism ".repeat(12);
     assert!(matches!(make("no place", "France", "Rome"), Err(PromptError::Placeholders { found: 0, .. })));
     assert!(matches!(make("{} and {}", "France", "Rome"), Err(PromptError::Placeholders { found: 2, .. })));

@@ -21,13 +21,14 @@ struct Reads {
 }
 
 impl Reads {
-    /// Adds what `prompt` reads; its last row is row `end − 1` of the copy.
-    fn push<E>(&mut self, prompt: &Prompt<'_>, target: &[u32], end: usize) -> Result<(), ForwardError<E>> {
+    /// Adds what the prompt with this index reads; its last row is row `end − 1` of the copy.
+    fn push<E>(&mut self, problem: &Problem<'_>, index: usize, end: usize) -> Result<(), ForwardError<E>> {
+        let (prompt, target) = (problem.prompts().get(index).ok_or(ForwardError::OutOfRange)?, problem.target());
         let first = end.saturating_sub(if prompt.role == Role::Rewrite { target.len() } else { 1 });
         for (i, row) in (first..end).enumerate() {
             let read = match prompt.role {
                 Role::Rewrite => Read::Target(*target.get(i).ok_or(ForwardError::OutOfRange)?),
-                Role::Essence => Read::Divergence,
+                Role::Essence => Read::Divergence(index.saturating_sub(problem.rewrites().len()) as u32),
             };
             self.rows.push(row as u32).map_err(|_| ForwardError::OutOfRange)?;
             self.what.push(read).map_err(|_| ForwardError::OutOfRange)?;
@@ -38,7 +39,7 @@ impl Reads {
 
 /// Sums the readouts of one candidate into its loss. `stats` has [`READOUT_WIDTH`] numbers per read.
 fn sum_up<E>(reads: &[Read], stats: &[f32], kl_read: bool) -> Result<Loss, ForwardError<E>> {
-    let (mut nll, mut loss) = (0.0, Loss::default());
+    let (mut nll, mut kl, mut divergences, mut loss) = (0.0, 0.0, 0, Loss::default());
     for (read, stat) in reads.iter().zip(stats.chunks_exact(READOUT_WIDTH)) {
         let [log_sum_exp, target_logit, _, best, divergence] = stat else { continue };
         match read {
@@ -47,12 +48,16 @@ fn sum_up<E>(reads: &[Read], stats: &[f32], kl_read: bool) -> Result<Loss, Forwa
                 loss.targets += 1;
                 loss.hits += u32::from(*best == *token as f32);
             }
-            Read::Divergence if kl_read => loss.kl = *divergence,
-            Read::Divergence => {}
+            Read::Divergence(_) if kl_read => {
+                kl += f64::from(*divergence);
+                divergences += 1;
+            }
+            Read::Divergence(_) => {}
         }
     }
-    // Without a target token there is no mean of their losses: 0.
+    // Where nothing was read there is no mean: 0.
     loss.nll = (nll / f64::from(loss.targets.max(1))) as f32;
+    loss.kl = (kl / f64::from(divergences.max(1))) as f32;
     if loss.nll.is_finite() && loss.kl.is_finite() { Ok(loss) } else { Err(ForwardError::NotFinite) }
 }
 
@@ -202,7 +207,7 @@ impl<D: Device> Transformer<'_, D> {
             };
             row += segment.rows;
             segments.push(segment).map_err(|_| ForwardError::OutOfRange)?;
-            reads.push(prompt, problem.target(), row)?;
+            reads.push(problem, index, row)?;
         }
         Ok((segments, reads))
     }
@@ -306,11 +311,12 @@ impl<D: Device> Transformer<'_, D> {
     fn whole_pass(
         &mut self,
         problem: &Problem<'_>,
-        prompt: &Prompt<'_>,
+        index: usize,
         delta: Option<&[f32]>,
         cache: &mut [f32],
         clean: Slot,
     ) -> Result<(Reads, Slot), ForwardError<D::Error>> {
+        let prompt = problem.prompts().get(index).ok_or(ForwardError::OutOfRange)?;
         let tokens = prompt.tokens.len();
         let act = self.run_to_delta(prompt, problem.layer(), delta)?;
         let segments = [Segment { rows: tokens, ..Segment::default() }];
@@ -319,7 +325,7 @@ impl<D: Device> Transformer<'_, D> {
             self.layer(layer, &act, rows, &mut [], 0, false)?;
         }
         let mut reads = Reads::default();
-        reads.push(prompt, problem.target(), tokens)?;
+        reads.push(problem, index, tokens)?;
         let stats = self.read_out(&act, 1, tokens, &reads, cache, clean)?;
         Ok((reads, stats))
     }
@@ -358,8 +364,8 @@ impl<D: Device> Transformer<'_, D> {
         let mut what: heapless::Vec<Read, MAX_READS> = heapless::Vec::new();
         let mut stats: heapless::Vec<f32, { MAX_READS * READOUT_WIDTH }> = heapless::Vec::new();
         let with_kl = clean.len > 0;
-        for (_, prompt) in problem.chosen(which).filter(|(_, p)| with_kl || p.role == Role::Rewrite) {
-            let (reads, slot) = self.whole_pass(problem, prompt, delta, cache, clean)?;
+        for (index, _) in problem.chosen(which).filter(|(_, p)| with_kl || p.role == Role::Rewrite) {
+            let (reads, slot) = self.whole_pass(problem, index, delta, cache, clean)?;
             let filled = what.extend_from_slice(&reads.what).and(stats.extend_from_slice(self.slice(slot)?));
             filled.map_err(|_| ForwardError::OutOfRange)?;
         }
@@ -469,17 +475,21 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
             }
             self.prefill_prompt(&layout, index, prompt, problem.layer(), cache)?;
         }
-        let Some(essence) = problem.essence() else { return Ok(()) };
         // The clean logits come from the same rows and kernels as the edited ones, with δ = 0.
-        let which = PromptSet::NONE.with(problem.rewrites().len());
-        let (segments, _) = Self::plan(&layout, problem, which, spec.kv_dim)?;
-        let rows = Rows { copies: 1, segments: &segments };
-        let act = self.run_suffixes(problem, cache, &[], rows, which)?;
-        let last = [essence.suffix_rows().saturating_sub(1) as u32];
-        let x = self.read_rows(&act, 1, rows.per_copy(), &last)?;
-        let (weight, activation) = (self.model.head, self.head_activation());
-        let out = cache_slot(layout.clean_logits());
-        self.run(cache, &[Op::Linear { x, weight, bias: None, side: &[], activation, out }])
+        let mut logits = layout.clean_logits().start;
+        for (index, essence) in problem.prompts().iter().enumerate().skip(problem.rewrites().len()) {
+            let which = PromptSet::NONE.with(index);
+            let (segments, _) = Self::plan(&layout, problem, which, spec.kv_dim)?;
+            let rows = Rows { copies: 1, segments: &segments };
+            let act = self.run_suffixes(problem, cache, &[], rows, which)?;
+            let last = [essence.suffix_rows().saturating_sub(1) as u32];
+            let x = self.read_rows(&act, 1, rows.per_copy(), &last)?;
+            let (weight, activation) = (self.model.head, self.head_activation());
+            let out = cache_slot(logits..logits + spec.vocab);
+            self.run(cache, &[Op::Linear { x, weight, bias: None, side: &[], activation, out }])?;
+            logits += spec.vocab;
+        }
+        Ok(())
     }
 
     fn losses(

@@ -85,8 +85,8 @@ impl Rows<'_> {
 pub enum Read {
     /// The probability of this token.
     Target(u32),
-    /// The divergence from the clean logits, KL(P ‖ P_clean).
-    Divergence,
+    /// The divergence from the row of this index in the clean logits, KL(P ‖ P_clean).
+    Divergence(u32),
 }
 
 /// f32s that [`Op::Readout`] writes per row: log Σ exp(logits), the target's logit, the largest logit, its index (the
@@ -222,7 +222,7 @@ pub enum Op<'a> {
         activation: Activation,
         /// What each row of a copy reads.
         reads: &'a [Read],
-        /// Clean logits, `(vocab)`, for [`Read::Divergence`]; may be empty if none reads it.
+        /// Clean logits, `(n, vocab)`, for [`Read::Divergence`]; may be empty if none reads it.
         clean: Slot,
         /// `(rows, READOUT_WIDTH)`.
         out: Slot,

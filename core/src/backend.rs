@@ -29,7 +29,7 @@ pub struct ModelSpec {
 pub struct Loss {
     /// Mean over the rewrite prompts of the mean over target tokens of −log P(token), in nats.
     pub nll: f32,
-    /// KL(P_edited ‖ P_clean) at the last token of the essence prompt, in nats; 0 without one.
+    /// Mean over the essence prompts of KL(P_edited ‖ P_clean) at the last token, in nats; 0 without one.
     pub kl: f32,
     /// Number of target tokens, over all rewrite prompts, that are the argmax.
     pub hits: u32,

@@ -170,7 +170,7 @@ impl<'a> Editor<'a> {
         if unit != self.state.phase {
             defmt::debug!("step {}: {} done, {} next", self.state.step, unit, self.state.phase);
         }
-        Ok(self.state.progress(unit, self.settings().max_steps, self.problem.prompts().len()))
+        Ok(self.state.progress(unit, self.settings().max_steps, self.problem.rewrites().len() + self.essences()))
     }
 
     /// Whether an edit with these settings and this bank can stand there.
@@ -340,15 +340,21 @@ impl<'a> Editor<'a> {
 
     /// The prompts that step number `step` (the first is 0) looks at.
     fn minibatch(&self, step: u32) -> PromptSet {
-        let all = self.problem.rewrites().len();
+        let (all, essences) = (self.problem.rewrites().len(), self.essences());
         match self.settings().minibatch {
             Minibatch::Rewrites(count) if count < all => {
                 let first = (step as usize % all) * count;
                 let chosen = (first..first + count).map(|index| index % all);
-                chosen.fold(PromptSet::NONE.with(all), PromptSet::with)
+                let essence = (essences > 0).then(|| all + step as usize % essences);
+                chosen.chain(essence).fold(PromptSet::NONE, PromptSet::with)
             }
-            _ => PromptSet::ALL,
+            _ => (0..all + essences).fold(PromptSet::NONE, PromptSet::with),
         }
+    }
+
+    /// Essence prompts that are looked at.
+    fn essences(&self) -> usize {
+        self.problem.essences().len().min(self.settings().essences)
     }
 
     /// μ of equation (4).

@@ -76,6 +76,7 @@ impl Hash {
             kind,
             readers,
             minibatch,
+            essences,
             spacing,
             combine,
             centre,
@@ -103,6 +104,7 @@ impl Hash {
             Minibatch::All => 0,
             Minibatch::Rewrites(count) => count as u64,
         });
+        self.word(essences as u64);
         let (tag, mu) = match spacing {
             Spacing::Absolute(mu) => (0, mu),
             Spacing::Relative(part) => (1, part),

@@ -12,8 +12,8 @@ pub enum Keys {
     /// text) is then hardly edited, whatever the search found for it.
     Mean,
     /// Σ a_j k_j such that uᵀk_j is 1 for every prompt j, as nearly as the ridge allows: the written patch then adds to each
-    /// prompt what the search added. The essence prompt is one of them: it has the subject at the start of a text, where its
-    /// key is another. At an [`echo`](crate::Problem::echo) uᵀk is to be 0: what is written there would disturb the target.
+    /// prompt what the search added. The essence prompts are among them: one has the subject at the start of a text, where
+    /// its key is another. At an [`echo`](crate::Problem::echo) uᵀk is to be 0: what is written there would disturb the target.
     /// a = (G + λI)⁻¹b with G_ij = k_iᵀC⁻¹k_j, and b_j = 1, or 0 for the echo.
     Balanced {
         /// λ as a part of G's mean eigenvalue.

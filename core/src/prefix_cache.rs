@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use crate::backend::ModelSpec;
 use crate::problem::{Problem, Prompt};
+use crate::storage::Limits;
 
 /// Addresses inside the prefix cache's slab of f32, for one problem on one model.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +67,10 @@ impl<'a> CacheLayout<'a> {
         keys.end..keys.end.saturating_add(keys.len())
     }
 
-    /// Clean logits, `(vocab)`, at the last row of the essence prompt; empty without one.
+    /// Clean logits, `(essence prompts, vocab)`, at their last rows.
     pub fn clean_logits(&self) -> Range<usize> {
         let start = self.start(self.problem.prompts().len());
-        start..start.saturating_add(self.problem.essence().map_or(0, |_| self.spec.vocab))
+        start..start.saturating_add(self.problem.essences().len().saturating_mul(self.spec.vocab))
     }
 
     /// Elements of the slab that this problem uses.
@@ -83,11 +84,12 @@ impl<'a> CacheLayout<'a> {
     }
 
     /// Most elements that any problem within these limits can need, for sizing a `static`.
-    pub const fn worst_case(spec: &ModelSpec, layer: usize, prompts: usize, tokens: usize) -> usize {
+    pub const fn worst_case(spec: &ModelSpec, limits: &Limits) -> usize {
+        let Limits { layer, prompts, essences, tokens } = *limits;
         let above = spec.layers.saturating_sub(layer.saturating_add(1));
         let hidden = tokens.saturating_mul(spec.d_model);
         let kept = above.saturating_mul(tokens).saturating_mul(spec.kv_dim).saturating_mul(2);
-        prompts.saturating_mul(hidden.saturating_add(kept)).saturating_add(spec.vocab)
+        prompts.saturating_mul(hidden.saturating_add(kept)).saturating_add(essences.saturating_mul(spec.vocab))
     }
 }
 
@@ -119,11 +121,12 @@ mod tests {
             Prompt { tokens: &[1, 2, 3, 4, 5], subject_last: 2, role: Role::Rewrite },
             Prompt { tokens: &[1, 2], subject_last: 0, role: Role::Rewrite },
             Prompt { tokens: &[9, 8, 7], subject_last: 1, role: Role::Essence },
+            Prompt { tokens: &[8], subject_last: 0, role: Role::Essence },
         ];
         for layer in 0..4 {
             let problem = Problem::new(&SPEC, layer, &prompts, &[3]).unwrap();
             let layout = CacheLayout::new(SPEC, problem);
-            let parts: Vec<_> = (0..3)
+            let parts: Vec<_> = (0..4)
                 .flat_map(|i| [layout.hidden(i), layout.keys(i), layout.values(i)])
                 .chain([layout.clean_logits()])
                 .collect();
@@ -133,9 +136,10 @@ mod tests {
                 end = part.end;
             }
             assert_eq!(end, layout.len());
-            assert_eq!(layout.hidden(0).len(), 3 * 8);
+            assert_eq!((layout.hidden(0).len(), layout.clean_logits().len()), (3 * 8, 2 * 30));
             assert_eq!(layout.keys(0).len(), (4 - layer) * 2 * 4);
-            assert!(layout.len() <= CacheLayout::worst_case(&SPEC, layer, 3, 5));
+            let limits = Limits { layer, prompts: 4, essences: 2, tokens: 5 };
+            assert!(layout.len() <= CacheLayout::worst_case(&SPEC, &limits));
         }
     }
 }

@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::backend::ModelSpec;
 
-/// Most prompts in one problem: rewrite prompts and the essence prompt.
+/// Most prompts in one problem, rewrite and essence prompts together.
 pub const MAX_PROMPTS: usize = 16;
 /// Longest target in tokens.
 pub const MAX_TARGET_TOKENS: usize = 32;
@@ -17,7 +17,7 @@ pub const MAX_TARGET_TOKENS: usize = 32;
 pub enum Role {
     /// Should end in the target: the last `target.len()` rows of `tokens` predict it.
     Rewrite,
-    /// "{subject} is a": its last row's distribution should stay as it was.
+    /// What else is known of the subject, "{subject} is a": its last row's distribution should stay as it was.
     Essence,
 }
 
@@ -62,7 +62,7 @@ impl PromptSet {
     }
 }
 
-/// An edit to be made: checked prompts, target and layer. Rewrite prompts come first, at most one essence prompt last.
+/// An edit to be made: checked prompts, target and layer. Rewrite prompts come first, essence prompts behind them.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
     prompts: &'a [Prompt<'a>],
@@ -97,7 +97,7 @@ pub enum ProblemError {
     /// The rewrite prompt with this index does not end in the target without its last token: what its last rows predict
     /// would not be the target.
     Target(usize),
-    /// The essence prompt is not the last, or there are two.
+    /// An essence prompt stands before a rewrite prompt.
     EssenceOrder,
 }
 
@@ -114,7 +114,7 @@ impl fmt::Display for ProblemError {
             Self::Subject(i) => write!(f, "prompt {i} has its subject in the wrong place"),
             Self::Token(i) => write!(f, "prompt {i} has a token outside the vocabulary"),
             Self::Target(i) => write!(f, "prompt {i} does not end in the target without its last token"),
-            Self::EssenceOrder => write!(f, "the essence prompt must be the last one, and the only one"),
+            Self::EssenceOrder => write!(f, "the rewrite prompts must come first, the essence prompts behind them"),
         }
     }
 }
@@ -142,7 +142,7 @@ impl<'a> Problem<'a> {
         if rewrites == 0 || prompts.len() > MAX_PROMPTS {
             return Err(ProblemError::PromptCount(prompts.len()));
         }
-        if prompts.len() > rewrites + 1 {
+        if prompts.iter().skip(rewrites).any(|p| p.role == Role::Rewrite) {
             return Err(ProblemError::EssenceOrder);
         }
         for (index, prompt) in prompts.iter().enumerate() {
@@ -165,7 +165,7 @@ impl<'a> Problem<'a> {
         Ok(Self { prompts, target, layer })
     }
 
-    /// All prompts, the essence prompt last.
+    /// All prompts, the rewrite prompts first.
     pub fn prompts(&self) -> &'a [Prompt<'a>] {
         self.prompts
     }
@@ -189,9 +189,9 @@ impl<'a> Problem<'a> {
         self.prompts.len() + usize::from(self.echo().is_some())
     }
 
-    /// The prompt whose distribution should stay.
-    pub fn essence(&self) -> Option<&'a Prompt<'a>> {
-        self.prompts.last().filter(|p| p.role == Role::Essence)
+    /// The prompts whose distribution should stay.
+    pub fn essences(&self) -> &'a [Prompt<'a>] {
+        self.prompts.get(self.rewrites().len()..).unwrap_or(&[])
     }
 
     /// Those of the prompts that `which` names, with their indices.
@@ -247,7 +247,7 @@ mod tests {
         check(0, &[ESSENCE], &[7], Err(PromptCount(1)));
         check(0, &[GOOD; 17], &[7], Err(PromptCount(17)));
         check(0, &[GOOD, ESSENCE, GOOD], &[7], Err(EssenceOrder));
-        check(0, &[GOOD, ESSENCE, ESSENCE], &[7], Err(EssenceOrder));
+        check(0, &[GOOD, ESSENCE, ESSENCE], &[7], Ok(()));
         check(0, &[GOOD, Prompt { tokens: &[1; 7], ..GOOD }], &[7], Err(PromptTooLong(1)));
         check(0, &[GOOD], &[7, 8, 9, 10], Err(Subject(0)));
         check(0, &[Prompt { subject_last: 4, ..GOOD }], &[7], Err(Subject(0)));
@@ -275,6 +275,6 @@ mod tests {
             (problem.rewrites().len(), problem.suffix_rows(PromptSet::ALL), problem.total_rows()),
             (1, 3 + 2, 4 + 2)
         );
-        assert_eq!(problem.essence().map(|p| p.tokens.len()), Some(2));
+        assert_eq!(problem.essences().iter().map(|p| p.tokens.len()).collect::<heapless::Vec<_, 2>>(), [2]);
     }
 }

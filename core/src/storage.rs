@@ -24,8 +24,10 @@ pub struct EditStorage<'a> {
 pub struct Limits {
     /// The edit layer, or the lowest of several.
     pub layer: usize,
-    /// Prompts, the essence prompt included.
+    /// Prompts, the essence prompts included.
     pub prompts: usize,
+    /// Essence prompts among them.
+    pub essences: usize,
     /// Tokens of a prompt, all but the last of the target's included.
     pub tokens: usize,
 }
@@ -51,12 +53,12 @@ impl Footprint {
     /// const SPEC: ModelSpec =
     ///     ModelSpec { d_model: 256, d_ff: 768, layers: 10, kv_dim: 64, vocab: 6144, max_tokens: 128 };
     /// const NEED: Footprint =
-    ///     Footprint::of(&SPEC, &Config::DEFAULT, &Limits { layer: 3, prompts: 8, tokens: 32 });
+    ///     Footprint::of(&SPEC, &Config::DEFAULT, &Limits { layer: 3, prompts: 9, essences: 2, tokens: 32 });
     /// let mut storage: Box<OwnedStorage<{ NEED.floats }, { NEED.cache }, { NEED.losses }>> = Box::default();
     /// assert_eq!(storage.lend().floats.len(), NEED.floats);
     /// ```
     pub const fn of(spec: &ModelSpec, config: &Config, limits: &Limits) -> Self {
-        let cache = CacheLayout::worst_case(spec, limits.layer, limits.prompts, limits.tokens);
+        let cache = CacheLayout::worst_case(spec, limits);
         Self { floats: Shape::of(spec, config, limits.prompts).floats(), cache, losses: config.batch }
     }
 

@@ -49,6 +49,14 @@ pub(crate) struct Readout<'s> {
     pub(crate) out: &'s mut [f32],
 }
 
+/// Of the clean logits, `(n, vocab)`, those that a row is compared with.
+pub(crate) fn clean_row(clean: &[f32], read: Read, vocab: usize) -> &[f32] {
+    match read {
+        Read::Target(_) => &[],
+        Read::Divergence(row) => clean.chunks_exact(vocab.max(1)).nth(row as usize).unwrap_or(&[]),
+    }
+}
+
 /// What [`Op::Attention`] reads.
 pub(crate) struct AttentionInputs<'s> {
     q: &'s [f32],
@@ -212,7 +220,10 @@ fn readout(op: Readout<'_>) -> Result<Checked<'_>, Reason> {
     for read in op.reads {
         match *read {
             Read::Target(token) => require((token as usize) < vocab, Reason::Index)?,
-            Read::Divergence => require(op.clean.len() == vocab, Reason::Shape)?,
+            Read::Divergence(row) => {
+                let rows = divided(op.clean.len(), vocab)?;
+                require((row as usize) < rows, Reason::Index)?;
+            }
         }
     }
     Ok(Checked::Readout(op))

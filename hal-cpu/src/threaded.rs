@@ -14,7 +14,7 @@ use mobiedit_backends::op::{Activation, Op};
 use mobiedit_backends::weights::Matrix;
 use rayon::prelude::*;
 
-use crate::checked::{AttentionInputs, Checked, Linear, Readout};
+use crate::checked::{AttentionInputs, Checked, Linear, Readout, clean_row};
 use crate::dispatch::Level;
 use crate::error::CpuError;
 use crate::kernels::Kernels;
@@ -134,7 +134,7 @@ impl FastCpu {
                 let logits = logits.get_mut(..channels.len()).unwrap_or_default();
                 batch.collect(products, row, logits);
                 if let Some(read) = read(row) {
-                    kernels.update(statistics, read, first, logits, op.clean);
+                    kernels.update(statistics, read, first, logits, clean_row(op.clean, read, op.head.rows()));
                 }
             });
         }

@@ -44,7 +44,7 @@ struct Variant {
 type Take = fn(&mut Config, &Config);
 
 /// Settings of ours that replace published ones, by name; each takes over one group of fields from `Config::DEFAULT`.
-const OURS: [(&str, Take); 9] = [
+const OURS: [(&str, Take); 10] = [
     ("two passes a direction", |to, from| to.centre = from.centre),
     ("orthogonal directions", |to, from| to.kind = from.kind),
     ("directions that are read", |to, from| to.readers = from.readers),
@@ -53,6 +53,7 @@ const OURS: [(&str, Take); 9] = [
         (to.rule, to.clamp, to.spacing, to.directions) = (from.rule, from.clamp, from.spacing, from.directions);
     }),
     ("some prompts a step", |to, from| to.minibatch = from.minibatch),
+    ("two essence prompts", |to, from| (to.essences, to.kl_factor) = (from.essences, from.kl_factor)),
     ("bank of starts", |to, from| to.bank = from.bank),
     ("success watched for free", |to, from| (to.early_stop, to.refresh) = (from.early_stop, from.refresh)),
     ("balanced keys, C, anchor", |to, from| {

@@ -13,6 +13,8 @@ use mobiedit::host::session::auto_layer;
 use serde::Serialize;
 
 use crate::cli::args::InspectArgs;
+use mobiedit::host::prompts::ESSENCES;
+
 use crate::cli::edit::PREFIXES;
 use crate::cli::report::Stdout;
 use crate::cli::{Status, report};
@@ -70,7 +72,8 @@ fn describe(gguf: &Gguf<'_>, model: &Model<'_>) -> ModelReport {
         weight_bytes += tensor.bytes().len();
     }
     let layer = auto_layer(spec.layers);
-    let limits = Limits { layer, prompts: PREFIXES + 2, tokens: PROMPT_TOKENS };
+    let limits =
+        Limits { layer, prompts: PREFIXES + 1 + ESSENCES.len(), essences: ESSENCES.len(), tokens: PROMPT_TOKENS };
     let down = format!("blk.{layer}.ffn_down.weight");
     ModelReport {
         name: gguf.str("general.name").map(str::to_owned),

@@ -55,15 +55,17 @@ impl EditRequest {
     /// Rows of a forward pass that no edit of these words needs more of at once, told before there is a tokenizer: a token
     /// has at least a byte. See [`EditPrompts::rows`].
     pub fn most_rows(&self, prefixes: &[&str]) -> usize {
-        let words = self.prompt.len() + self.subject.len() + self.target.len() + ESSENCE.len();
+        let words = self.prompt.len() + self.subject.len() + self.target.len() + LONGEST_ESSENCE;
         let from_the_subject_on = words - self.prompt.find("{}").unwrap_or(0);
         let longest_prefix = prefixes.iter().map(|prefix| prefix.len()).max().unwrap_or(0);
-        (from_the_subject_on * (prefixes.len() + 2)).max(longest_prefix + words)
+        (from_the_subject_on * (prefixes.len() + 1 + ESSENCES.len())).max(longest_prefix + words)
     }
 }
 
-/// What makes the essence prompt of a subject before it.
-const ESSENCE: &str = " is a";
+/// What else is asked of an edit's subject, and should stay: the words before it and behind it. The first is the published one;
+/// the second asks for another fact in the form in which most are asked for.
+pub const ESSENCES: [(&str, &str); 2] = [("", " is a"), ("The name of ", " is")];
+const LONGEST_ESSENCE: usize = "The name of  is".len();
 
 /// A prompt around its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,14 +118,14 @@ pub struct TokenPrompt {
 pub struct EditPrompts {
     /// The prompt as a user would type it.
     pub text: String,
-    /// Rewrite prompts, the bare one first, then the essence prompt.
+    /// Rewrite prompts, the bare one first, then the essence prompts.
     pub prompts: Vec<TokenPrompt>,
     /// The target, behind a space.
     pub target: Vec<u32>,
 }
 
 impl EditPrompts {
-    /// The prompts of `request`: bare, behind each of `prefixes` and a space, and "{subject} is a".
+    /// The prompts of `request`: bare, behind each of `prefixes` and a space; then [`ESSENCES`].
     ///
     /// # Errors
     /// Words that make no edit.
@@ -131,7 +133,7 @@ impl EditPrompts {
         let template = Template::parse(&request.prompt)?;
         let subject = checked_subject(tokenizer, &request.subject)?;
         let target = target_tokens(tokenizer, &request.target)?;
-        let mut prompts = Vec::with_capacity(prefixes.len() + 2);
+        let mut prompts = Vec::with_capacity(prefixes.len() + 1 + ESSENCES.len());
         for prefix in core::iter::once("").chain(prefixes.iter().copied()) {
             let lead = if prefix.is_empty() { String::new() } else { format!("{} ", prefix.trim_end()) };
             let before = format!("{lead}{}", template.before);
@@ -139,7 +141,9 @@ impl EditPrompts {
             prompt.tokens.extend(target.iter().take(target.len() - 1));
             prompts.push(prompt);
         }
-        prompts.push(tokenise(tokenizer, "", subject, ESSENCE, Role::Essence)?);
+        for (before, after) in ESSENCES {
+            prompts.push(tokenise(tokenizer, before, subject, after, Role::Essence)?);
+        }
         Ok(Self { text: template.fill(subject), prompts, target })
     }
 

@@ -3,12 +3,12 @@
 Writes one JSON line per record, {"record", "layer", "u", "lambda", "steps", "seconds"}, for `mobiedit eval --patches`, which judges
 them as it judges our own edits. With `--judge`, judges them here as well, by PyTorch's greedy generation, and prints the score.
 
-Variants, all with the prompts of our own edits, the loss of equation (3), and C from the built-in calibration statements:
+Variants, all with the rewrite prompts of our own edits, the loss of equation (3), and C from the built-in calibration statements:
 
 - `rome`: the published code (github.com/kmeng01/rome, EasyEdit): u = C⁻¹ of the mean key, Adam at 0.5 for 24 steps or
   until the loss is below 0.05, Λ from the key and value of the bare prompt.
 - `equation6`: the same, but with the mean key in Λ too, as the papers write it: Λ = (v* − W k*) / (uᵀk*).
-- `balanced`: our key, anchor and success rule with exact gradients: what is left when the gradient estimate is taken out.
+- `balanced`: our key, anchor, essence prompts and aim with exact gradients: what is left when the gradient estimate is taken out.
 
 It does not run the product, and the product does not run it.
 """
@@ -27,8 +27,10 @@ import reference  # noqa: E402
 
 # EasyEdit's settings for Llama and Qwen; its 25 steps are 25 losses, the last of which is not followed.
 RATE, STEPS, ENOUGH, CLAMP = 0.5, 24, 5e-2, 4.0
-# As in core: the ridge of C and of the balance, the success rule, and steps to reach it.
-RIDGE, BALANCE_RIDGE, PROBABILITY, MAX_STEPS = 0.1, 0.01, 0.9, 100
+# As in core: the ridge of C and of the balance, the aim, and steps to reach it.
+RIDGE, BALANCE_RIDGE, PROBABILITY, MAX_STEPS = 0.1, 0.01, 0.97, 100
+# The published objective's, and ours: essence prompts and the factor of their divergence.
+ESSENCE = {"rome": (1, 0.0625), "equation6": (1, 0.0625), "balanced": (2, 0.25)}
 
 
 class Solver:
@@ -72,7 +74,7 @@ def combined(keys, solve):
 
 def patch(edit, solve, variant):
     """u, Λ and the steps of the search."""
-    rewrites = edit.keys[:-1]
+    rewrites = edit.keys[: edit.prompts.rewrites]
     mean = rewrites.mean(0)
     delta, steps = search(edit, variant == "balanced")
     w = edit.model.layers[edit.layer].down.weight
@@ -186,7 +188,9 @@ def main():
     with given.out.open("w", encoding="utf-8") as out:
         for record in chosen(list(read(given.dataset, given.format)), given.records):
             begun = time.perf_counter()
-            edit = reference.Edit(model, layer, reference.Prompts.new(tok, record["prompt"], record["subject"], record["target"]))
+            essences, kl_factor = ESSENCE[given.variant]
+            prompts = reference.Prompts.new(tok, record["prompt"], record["subject"], record["target"], essences=essences)
+            edit = reference.Edit(model, layer, prompts, kl_factor)
             u, lam, steps = patch(edit, solve, given.variant)
             seconds = time.perf_counter() - begun
             line = {"record": record["record"], "layer": layer, "u": u.tolist(), "lambda": lam.tolist(), "steps": steps, "seconds": seconds}

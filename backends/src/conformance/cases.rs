@@ -198,7 +198,8 @@ fn attention_cases() -> Vec<Attention> {
 }
 
 fn readout_cases() -> Vec<Readout> {
-    let mixed: &[Read] = &[Read::Target(3), Read::Divergence, Read::Target(255), Read::Target(299)];
+    let mixed: &[Read] =
+        &[Read::Target(3), Read::Divergence(0), Read::Target(255), Read::Divergence(1), Read::Target(299)];
     let plain = Readout {
         format: Format::Q8_0,
         treatment: Treatment::A16,
@@ -213,9 +214,9 @@ fn readout_cases() -> Vec<Readout> {
     for format in FORMATS {
         cases.extend([Treatment::A16, Treatment::F32].map(|treatment| Readout { format, treatment, ..plain }));
     }
-    cases.push(Readout { copies: 1, vocab: 1, reads: &[Read::Target(0), Read::Divergence], ..plain });
+    cases.push(Readout { copies: 1, vocab: 1, reads: &[Read::Target(0), Read::Divergence(0)], ..plain });
     cases.push(Readout { copies: 16, vocab: 300, ..plain });
-    cases.push(Readout { copies: 1, vocab: 256, reads: &[Read::Divergence], ..plain });
+    cases.push(Readout { copies: 1, vocab: 256, reads: &[Read::Divergence(0)], ..plain });
     cases.push(Readout { spread: 400, ..plain });
     cases.push(Readout { twins: true, ..plain });
     cases

@@ -172,7 +172,8 @@ fn refusals() -> Vec<(&'static str, Owned)> {
             Owned::Inject { x: slot(0, 8), per_copy: 2, copies: 1, rows: std::vec![0], delta: std::vec![1.0; 3] },
         ),
         ("a target outside the vocabulary", readout(&[crate::op::Read::Target(4)], in_cache(0, 0))),
-        ("a divergence from nothing", readout(&[crate::op::Read::Divergence], in_cache(0, 0))),
+        ("a divergence from nothing", readout(&[crate::op::Read::Divergence(0)], in_cache(0, 0))),
+        ("a divergence from a row that is not there", readout(&[crate::op::Read::Divergence(1)], in_cache(0, 4))),
         ("reads of nothing", readout(&[], in_cache(0, 4))),
     ]
 }

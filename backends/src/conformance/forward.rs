@@ -51,9 +51,14 @@ pub(super) fn check_forward<B: ForwardBackend>(
     // Both rewrite prompts end in the target's first token.
     let long = text(7);
     let target = [long[6], text(1)[0]];
-    let texts = [long.clone(), long[2..].to_vec(), text(4)];
+    let texts = [long.clone(), long[2..].to_vec(), text(4), text(3)];
     let prompt = |index: usize, subject_last, role| Prompt { tokens: &texts[index], subject_last, role };
-    let prompts = [prompt(0, 3, Role::Rewrite), prompt(1, 0, Role::Rewrite), prompt(2, 2, Role::Essence)];
+    let prompts = [
+        prompt(0, 3, Role::Rewrite),
+        prompt(1, 0, Role::Rewrite),
+        prompt(2, 2, Role::Essence),
+        prompt(3, 0, Role::Essence),
+    ];
     let mut results = Vec::new();
     for (name, check) in checks.into_iter().filter(|(name, _)| wanted(name)) {
         for layer in [0, spec.layers - 2] {

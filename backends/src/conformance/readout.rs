@@ -39,12 +39,14 @@ pub(super) fn readout(p: Readout, random: &mut Random) -> Trial {
             *x = x.abs() * w.signum() as f32;
         }
     }
-    let clean = random.normals(p.vocab);
+    let clean_rows = p.reads.iter().map(|read| if let Read::Divergence(row) = read { *row as usize + 1 } else { 1 });
+    let clean = random.normals(clean_rows.max().unwrap_or(1) * p.vocab);
     let mut expected = Vec::new();
     for (x, read) in numbers.chunks(p.inputs).zip(p.reads.iter().cycle()) {
         let (x, step) = rounded(x, p.treatment, Fill::Levels);
         let logits: Vec<_> = (0..p.vocab).map(|token| product(head.row(token), &x, step)).collect();
-        expected.extend(statistics(&logits, *read, &clean));
+        let row = if let Read::Divergence(row) = read { *row as usize } else { 0 };
+        expected.extend(statistics(&logits, *read, &clean[row * p.vocab..][..p.vocab]));
     }
     let mut pools = Pools::new();
     let x = pools.put(Pool::Work, &numbers);
@@ -70,7 +72,7 @@ fn statistics(logits: &[Expected], read: Read, clean: &[f32]) -> [Expected; READ
     let none = Expected { value: 0.0, bound: 0.0 };
     let (target, divergence) = match read {
         Read::Target(token) => (Expected { bound: off, ..logits[token as usize] }, none),
-        Read::Divergence => {
+        Read::Divergence(_) => {
             let gap = || values.iter().zip(&clean).map(|(l, c)| ((l - total).exp(), l - c));
             let value = gap().map(|(p, d)| p * d).sum::<f64>() - total + log_sum_exp(&clean);
             let distance: f64 = gap().map(|(p, d)| p * d.abs()).sum();

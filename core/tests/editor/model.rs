@@ -169,6 +169,7 @@ impl ForwardBackend for Model {
         assert_eq!(deltas.len(), out.len() * SPEC.d_model);
         let layout = CacheLayout::new(SPEC, *problem);
         let rewrites = problem.chosen(which).filter(|(_, prompt)| prompt.role == Role::Rewrite).count();
+        let essences = problem.chosen(which).count() - rewrites;
         for (delta, loss) in deltas.chunks_exact(SPEC.d_model).zip(out) {
             *loss = Loss::default();
             for (i, prompt) in problem.chosen(which) {
@@ -179,7 +180,8 @@ impl ForwardBackend for Model {
                     Role::Essence => {
                         let (p, q) =
                             (self.log_probabilities(&hidden, ESSENCE), self.log_probabilities(&clean, ESSENCE));
-                        loss.kl = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>() as f32;
+                        let kl = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+                        loss.kl += (kl / essences as f64) as f32;
                     }
                 }
             }
@@ -222,7 +224,7 @@ impl ForwardBackend for Model {
     }
 }
 
-/// The tokens of one edit: four rewrite prompts with different prefixes, an essence prompt, a target of two tokens.
+/// The tokens of one edit: four rewrite prompts with different prefixes, two essence prompts, a target of two tokens.
 pub(crate) struct Edit {
     tokens: Vec<Vec<u32>>,
     target: [u32; 2],
@@ -236,16 +238,16 @@ impl Edit {
         let target = [(7 * number + 3) % 40, (11 * number + 19) % 40];
         let suffix = [20, 21, target[0]];
         let rewrites = prefixes.iter().map(|prefix| [prefix, &[subject][..], &suffix].concat());
-        let tokens = rewrites.chain([vec![subject, 5]]).collect();
+        let tokens = rewrites.chain([vec![subject, 5], vec![8, subject, 6]]).collect();
         Self { tokens, target }
     }
 
     /// Calls `run` with the problem.
     pub(crate) fn with<T>(&self, run: impl FnOnce(Problem<'_>) -> T) -> T {
-        let last = self.tokens.len() - 1;
+        let rewrites = self.tokens.len() - 2;
         let prompt = |(i, tokens)| {
             let tokens: &Vec<u32> = tokens;
-            let (role, after) = if i == last { (Role::Essence, 2) } else { (Role::Rewrite, 4) };
+            let (role, after) = if i < rewrites { (Role::Rewrite, 4) } else { (Role::Essence, 2) };
             Prompt { tokens, subject_last: tokens.len() - after, role }
         };
         let prompts: Vec<Prompt<'_>> = self.tokens.iter().enumerate().map(prompt).collect();

@@ -53,12 +53,13 @@ fn the_written_model_says_the_target_and_undo_gives_the_old_one_back() {
 fn passes_and_rows_are_those_that_the_model_computed() {
     let bank = bank(17);
     let statistics = Statistics { bank: &bank, ..Statistics::default() };
-    let prompts = Edit::new(2).with(|problem| problem.prompts().len() as u64);
+    let rewrites = Edit::new(2).with(|problem| problem.rewrites().len());
     let ours = Config { max_steps: 9, ..Config::DEFAULT };
     let few = Config { minibatch: Minibatch::Rewrites(1), ..ours };
     let all = Config { minibatch: Minibatch::All, ..ours };
     for config in [Config { max_steps: 100, ..Config::PAPER }, all, few] {
         let (run, model) = edit(config, 2, statistics, 4);
+        let prompts = (rewrites + config.essences) as u64;
         assert_eq!((run.last.forward_passes, run.last.rows), (model.evaluated.div_ceil(prompts), model.rows));
         assert_eq!(run.last.cache_refreshes + 1, model.prefills);
     }
@@ -76,7 +77,7 @@ fn a_published_step_is_three_passes_a_direction_and_ours_two() {
             assert_eq!(editor.step(&mut model).unwrap().phase, Phase::Prefill);
             let progress = editor.step(&mut model).unwrap();
             assert_eq!((progress.phase, progress.step), (Phase::Search, 1));
-            let prompts = problem.prompts().len() as u64;
+            let prompts = (problem.rewrites().len() + config.config().essences) as u64;
             assert_eq!((progress.forward_passes, model.evaluated), (passes, passes * prompts));
         });
     }
@@ -258,7 +259,8 @@ fn sizes_beyond_memory_are_a_storage_too_small() {
 
 #[test]
 fn a_static_sized_at_compile_time_does_for_every_problem_within_its_limits() {
-    const NEED: Footprint = Footprint::of(&SPEC, &Config::DEFAULT, &Limits { layer: 1, prompts: 5, tokens: 7 });
+    const NEED: Footprint =
+        Footprint::of(&SPEC, &Config::DEFAULT, &Limits { layer: 1, prompts: 6, essences: 2, tokens: 7 });
     let mut storage = Box::new(OwnedStorage::<{ NEED.floats }, { NEED.cache }, { NEED.losses }>::new());
     let config = Config::DEFAULT.check(&SPEC).unwrap();
     for number in [3, 4] {

@@ -5,7 +5,7 @@ use mobiedit_backends::op::{READOUT_WIDTH, Read};
 use super::exp::exp;
 use super::product::{multiply, prepare};
 use super::sums::{LANES, fold, max};
-use crate::checked::Readout;
+use crate::checked::{Readout, clean_row};
 use crate::scratch::Scratch;
 
 /// Logits that are computed, summed in f32 and then added to the f64 totals at once.
@@ -35,7 +35,7 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// Takes in the next chunk of logits, whose first has the index `first`; `clean` are all clean logits.
+    /// Takes in the next chunk of logits, whose first has the index `first`; `clean` are the row's clean logits.
     #[inline(always)]
     pub(crate) fn update(&mut self, read: Read, first: usize, logits: &[f32], clean: &[f32]) {
         let most = max(logits);
@@ -51,7 +51,7 @@ impl Statistics {
                     self.target = logit;
                 }
             }
-            Read::Divergence => self.compare(logits, clean.get(first..first + logits.len()).unwrap_or(&[])),
+            Read::Divergence(_) => self.compare(logits, clean.get(first..first + logits.len()).unwrap_or(&[])),
         }
     }
 
@@ -78,7 +78,7 @@ impl Statistics {
         let clean = || f64::from(self.clean_max) + libm::log(self.clean_sum);
         let (target, divergence) = match read {
             Read::Target(_) => (self.target, 0.0),
-            Read::Divergence => (0.0, self.difference / self.sum - (log_sum_exp - clean())),
+            Read::Divergence(_) => (0.0, self.difference / self.sum - (log_sum_exp - clean())),
         };
         [log_sum_exp as f32, target, self.max, self.best as f32, divergence as f32]
     }
@@ -113,7 +113,7 @@ pub(crate) fn readout(op: Readout<'_>, scratch: &mut Scratch<'_>) {
                 multiply(op.head, first + i, &tile, &mut weights, column);
             }
             for ((row, logits), read) in rows.iter_mut().zip(logits.chunks_exact(CHUNK)).zip(reads.clone()) {
-                row.update(read, first, logits.get(..channels).unwrap_or(&[]), op.clean);
+                row.update(read, first, logits.get(..channels).unwrap_or(&[]), clean_row(op.clean, read, vocab));
             }
         }
         for ((row, out), read) in rows.iter().zip(out.as_chunks_mut().0).zip(reads.by_ref()) {
