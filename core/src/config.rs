@@ -163,12 +163,12 @@ impl Config {
         // Own: twice the published one, as what is random in δ makes it longer: with 4, some searches ran against it.
         clamp: 8.0,
         // Own: see `essences`.
-        kl_factor: 0.25,
+        kl_factor: 0.125,
         // Published.
         weight_decay: 1e-3,
         // Prototype: an NLL of 0.1. Own: 7 points of rephrasings more at 0.98 than at 0.9, for a seventh more passes; few
         // searches come that far only after many steps.
-        early_stop: EarlyStop { min_probability: 0.9, aim: 0.97, patience: 30, watch: Watch::Free },
+        early_stop: EarlyStop { min_probability: 0.9, aim: 0.98, patience: 30, watch: Watch::Free },
         // Own: with the mean, a subject at the start of a text was searched for but not written.
         keys: Keys::Balanced { ridge: 0.01 },
         // Own: a tenth of the mean eigenvalue makes some thousand samples enough.
