@@ -1,4 +1,4 @@
-//! When an edit is done: the success rule, and when it is worth testing. Does not run the test.
+//! When an edit is done: what success is, what the search aims at, and when testing is worth it. Does not run the test.
 
 use crate::backend::Loss;
 
@@ -12,7 +12,7 @@ pub struct EarlyStop {
     pub min_probability: f32,
     /// The probability at which the search ends at once: at least m, below 1.
     pub aim: f32,
-    /// Steps after the first test at which the search ends with the best δ tested.
+    /// So many steps after the first test the search ends with the best δ tested, successes before others.
     pub patience: u32,
     /// When the rule is tested.
     pub watch: Watch,
@@ -34,6 +34,11 @@ impl EarlyStop {
     /// Whether this loss is that of a success.
     pub(crate) fn met(&self, loss: &Loss) -> bool {
         loss.is_greedy() && loss.p_target() >= self.min_probability
+    }
+
+    /// The NLL, more by a hundred nats where this is no success: the lowest of several tests is the best, and a success if one is.
+    pub(crate) fn rank(&self, loss: &Loss) -> f32 {
+        if self.met(loss) { loss.nll } else { loss.nll + 100.0 }
     }
 
     /// Whether nothing better is looked for.
@@ -63,6 +68,13 @@ mod tests {
             let loss = Loss { nll, kl: 0.0, hits, targets: 4 };
             assert_eq!((rule.met(&loss), rule.enough(&loss)), (met, enough), "nll {nll}, {hits} of 4");
         }
+    }
+
+    #[test]
+    fn a_success_ranks_before_a_likelier_target_that_is_not_greedy() {
+        let rule = EarlyStop { min_probability: 0.5, aim: 0.9, patience: 9, watch: Watch::Free };
+        let rank = |nll, hits| rule.rank(&Loss { nll, kl: 0.0, hits, targets: 4 });
+        assert!(rank(0.3, 4) < rank(0.2, 3) && rank(0.2, 4) < rank(0.3, 4) && rank(0.2, 3) < rank(0.3, 3));
     }
 
     #[test]

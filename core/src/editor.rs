@@ -448,8 +448,9 @@ impl<'a> Editor<'a> {
         } else {
             None
         };
-        if state.outcome.is_none() && nll < state.best_written {
-            state.best_written = nll;
+        let written = config.early_stop.rank(&loss);
+        if state.outcome.is_none() && written < state.best_written {
+            state.best_written = written;
             copy(self.arena.delta, self.arena.best);
         }
         if state.first_verified == 0 {

@@ -73,7 +73,10 @@ pub(crate) fn gradient(
     image: &mut [f32],
     gradient: &mut [f32],
 ) {
-    scale(if let Combine::Tracked { memory } = combine { memory } else { 0.0 }, gradient);
+    match combine {
+        Combine::Mean | Combine::Sum => gradient.fill(0.0),
+        Combine::Tracked { memory } => scale(memory, gradient),
+    }
     for (index, losses) in objectives.chunks_exact(stencil.per_direction()).enumerate() {
         let [.., plus, minus] = losses else { continue };
         let difference = (plus - minus) / (2.0 * mu);
@@ -170,7 +173,7 @@ mod tests {
         }
     }
 
-    /// Steps at one place, where the gradient stands still: tracked, it is found but for what differences leave, and every step explains
+    /// Steps at one place, where the gradient stands still: tracked, it is found but for what differences leave, every step explains
     /// what it has measured; the mean of as many steps is still off by more than a fifth.
     #[test]
     fn a_tracked_gradient_comes_to_the_exact_one() {

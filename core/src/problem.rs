@@ -176,8 +176,8 @@ impl<'a> Problem<'a> {
         self.prompts.get(..count).unwrap_or(self.prompts)
     }
 
-    /// Position of the subject's last token once more, behind the subject in the first prompt: where the target names the
-    /// subject ("John Keynes" for the father of Geoffrey Keynes), a patch must not act there.
+    /// Position of the subject's last token once more, behind the subject in the first prompt, if it is there: a target may
+    /// name the subject ("John Keynes" for the father of Geoffrey Keynes), and a patch must not act there.
     pub fn echo(&self) -> Option<usize> {
         let first = self.prompts.first()?;
         let (subject, behind) = first.tokens.get(first.subject_last..)?.split_first()?;

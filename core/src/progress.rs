@@ -27,7 +27,7 @@ pub enum Phase {
 pub enum Outcome {
     /// The model with the patch meets the success rule.
     Success,
-    /// All steps were made and the best δ does not meet it. Its patch can be had all the same.
+    /// All steps were made or patience was over, and the best δ does not meet it. Its patch can be had all the same.
     Exhausted,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct State {
     pub(crate) best_loss: f32,
     /// Steps before the first verification that was not the end; 0: there was none.
     pub(crate) first_verified: u32,
-    /// The lowest NLL of the model as written, at a verification.
+    /// The lowest rank ([`EarlyStop::rank`](crate::config::EarlyStop)) of a model as written, at a verification.
     pub(crate) best_written: f32,
     /// Evaluations of one candidate at one prompt.
     pub(crate) evaluations: u64,

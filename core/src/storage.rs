@@ -175,7 +175,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) value: &'a mut [f32],
     /// δ, `(d_model)`.
     pub(crate) delta: &'a mut [f32],
-    /// The δ of the lowest loss so far, `(d_model)`.
+    /// The best δ verified so far, or before there is one, that of the lowest loss, `(d_model)`.
     pub(crate) best: &'a mut [f32],
     /// g, as the last step left it, `(d_model)`.
     pub(crate) gradient: &'a mut [f32],

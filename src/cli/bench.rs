@@ -44,18 +44,23 @@ struct Variant {
 type Take = fn(&mut Config, &Config);
 
 /// Settings of ours that replace published ones, by name; each takes over one group of fields from `Config::DEFAULT`.
-const OURS: [(&str, Take); 10] = [
+const OURS: [(&str, Take); 11] = [
     ("two passes a direction", |to, from| to.centre = from.centre),
     ("orthogonal directions", |to, from| to.kind = from.kind),
     ("directions that are read", |to, from| to.readers = from.readers),
     ("tracked gradient", |to, from| to.combine = from.combine),
-    ("normalised steps", |to, from| {
+    ("normalised steps, a wider clamp", |to, from| {
         (to.rule, to.clamp, to.spacing, to.directions) = (from.rule, from.clamp, from.spacing, from.directions);
     }),
     ("some prompts a step", |to, from| to.minibatch = from.minibatch),
     ("two essence prompts", |to, from| (to.essences, to.kl_factor) = (from.essences, from.kl_factor)),
     ("bank of starts", |to, from| to.bank = from.bank),
-    ("success watched for free", |to, from| (to.early_stop, to.refresh) = (from.early_stop, from.refresh)),
+    ("success watched for free", |to, from| {
+        (to.early_stop.watch, to.refresh) = (from.early_stop.watch, from.refresh);
+    }),
+    ("an aim above success", |to, from| {
+        (to.early_stop.aim, to.early_stop.patience) = (from.early_stop.aim, from.early_stop.patience);
+    }),
     ("balanced keys, C, anchor", |to, from| {
         (to.keys, to.covariance, to.anchor) = (from.keys, from.covariance, from.anchor);
     }),

@@ -9,12 +9,11 @@ use mobiedit::backends::patches::Patches;
 use mobiedit::core::{Config, Footprint, Limits};
 use mobiedit::host::export::architecture_name;
 use mobiedit::host::model_file::ModelFile;
+use mobiedit::host::prompts::ESSENCES;
 use mobiedit::host::session::auto_layer;
 use serde::Serialize;
 
 use crate::cli::args::InspectArgs;
-use mobiedit::host::prompts::ESSENCES;
-
 use crate::cli::edit::PREFIXES;
 use crate::cli::report::Stdout;
 use crate::cli::{Status, report};

@@ -8,7 +8,7 @@ Variants, all with the rewrite prompts of our own edits, the loss of equation (3
 - `rome`: the published code (github.com/kmeng01/rome, EasyEdit): u = C⁻¹ of the mean key, Adam at 0.5 for 24 steps or
   until the loss is below 0.05, Λ from the key and value of the bare prompt.
 - `equation6`: the same, but with the mean key in Λ too, as the papers write it: Λ = (v* − W k*) / (uᵀk*).
-- `balanced`: our key, anchor, essence prompts and aim with exact gradients: what is left when the gradient estimate is taken out.
+- `balanced`: our key but for the echo, our anchor, essence prompts and aim (without patience) with exact gradients: what is left when the gradient estimate is taken out.
 
 It does not run the product, and the product does not run it.
 """

@@ -167,7 +167,7 @@ fn losses_too_far_apart_for_a_gradient_leave_no_trace() {
     }
 }
 
-/// A model of which the essence prompt's key is nearly opposite to the others', and longer.
+/// A model of which the first essence prompt's key is nearly opposite to the others', and longer.
 struct Opposite(Model);
 
 impl ForwardBackend for Opposite {

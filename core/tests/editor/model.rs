@@ -11,7 +11,7 @@ use mobiedit_core::{Config, EditStorage, Editor, Footprint, Progress, RankOne, S
 
 pub(crate) const SPEC: ModelSpec = ModelSpec { d_model: 96, d_ff: 64, layers: 3, kv_dim: 4, vocab: 40, max_tokens: 16 };
 const LAYER: usize = 1;
-/// Of the two target positions and of the essence prompt, which asks for less.
+/// Of the two target positions and of the essence prompts, which ask for less.
 const HEAD_SCALES: [f64; 3] = [0.6, 0.6, 0.2];
 const ESSENCE: usize = 2;
 
