@@ -253,7 +253,7 @@ fn minibatches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
         let alone = trial.losses_at(which, &problem, &mut clean.cache, &deltas)?;
         for (sum, loss) in sums.iter_mut().zip(alone) {
             sum.nll += loss.nll / problem.rewrites().len() as f32;
-            sum.kl += loss.kl;
+            sum.kl += loss.kl / problem.essences().len() as f32;
             (sum.hits, sum.targets) = (sum.hits + loss.hits, sum.targets + loss.targets);
         }
     }
