@@ -126,6 +126,8 @@ fn bad_words_are_refused(tokenizer: &Tokenizer) {
     assert_eq!(tokenizer.decode(&good.prompts[1].tokens), "Some say. The capital of France is");
     assert_eq!(tokenizer.decode(&good.prompts[2].tokens), "France is a");
     assert_eq!(tokenizer.decode(&good.prompts[3].tokens), "The name of France is");
+    let own = make("The name of {} is", "France", "Rome").unwrap();
+    assert_eq!((own.prompts.len(), tokenizer.decode(&own.prompts[2].tokens).as_str()), (3, "France is a"));
     let long = "antidisestablishmentarianism ".repeat(12);
     assert!(matches!(make("no place", "France", "Rome"), Err(PromptError::Placeholders { found: 0, .. })));
     assert!(matches!(make("{} and {}", "France", "Rome"), Err(PromptError::Placeholders { found: 2, .. })));

@@ -170,20 +170,17 @@ impl<'a> Editor<'a> {
         if unit != self.state.phase {
             defmt::debug!("step {}: {} done, {} next", self.state.step, unit, self.state.phase);
         }
-        Ok(self.state.progress(unit, self.settings().max_steps, self.problem.rewrites().len() + self.essences()))
+        Ok(self.state.progress(unit, self.settings().max_steps, self.prompts()))
     }
 
     /// Whether an edit with these settings and this bank can stand there.
     fn can_reach(&self, state: &State) -> bool {
         let max_steps = self.settings().max_steps;
         let steps = match state.phase {
-            Phase::Search => state.step < max_steps,
-            _ => state.step <= max_steps,
+            Phase::Search => state.first_verified <= state.step && !is_last(self.settings(), state),
+            _ => state.step <= max_steps && state.first_verified <= state.step,
         };
-        steps
-            && state.first_verified <= state.step
-            && state.starts as usize <= self.all_starts()
-            && state.best_start <= state.starts
+        steps && state.starts as usize <= self.all_starts() && state.best_start <= state.starts
     }
 
     /// δ = 0, and the values of the bank.
@@ -342,14 +339,20 @@ impl<'a> Editor<'a> {
     fn minibatch(&self, step: u32) -> PromptSet {
         let (all, essences) = (self.problem.rewrites().len(), self.essences());
         match self.settings().minibatch {
-            Minibatch::Rewrites(count) if count < all => {
-                let first = (step as usize % all) * count;
+            Minibatch::Rewrites(count) => {
+                let count = count.min(all);
+                let first = (step as usize % all.max(1)) * count;
                 let chosen = (first..first + count).map(|index| index % all);
                 let essence = (essences > 0).then(|| all + step as usize % essences);
                 chosen.chain(essence).fold(PromptSet::NONE, PromptSet::with)
             }
-            _ => (0..all + essences).fold(PromptSet::NONE, PromptSet::with),
+            Minibatch::All => (0..all + essences).fold(PromptSet::NONE, PromptSet::with),
         }
+    }
+
+    /// Prompts of a forward pass.
+    fn prompts(&self) -> usize {
+        self.problem.rewrites().len() + self.essences()
     }
 
     /// Essence prompts that are looked at.
@@ -437,10 +440,14 @@ impl<'a> Editor<'a> {
         let nll = finite(loss.nll)?;
 
         let config = *self.settings();
+        let prompts = self.prompts();
         let state = &mut self.state;
+        if state.first_verified == 0 {
+            state.first_verified = state.step;
+        }
         let last = is_last(&config, state);
         state.seen = Seen { loss: nll, nll, kl: 0.0 };
-        state.count(1, self.problem.prompts().len(), self.problem.total_rows());
+        state.count(1, prompts, self.problem.total_rows());
         state.outcome = if config.early_stop.enough(&loss) || (last && config.early_stop.met(&loss)) {
             Some(Outcome::Success)
         } else if last {
@@ -452,9 +459,6 @@ impl<'a> Editor<'a> {
         if state.outcome.is_none() && written < state.best_written {
             state.best_written = written;
             copy(self.arena.delta, self.arena.best);
-        }
-        if state.first_verified == 0 {
-            state.first_verified = state.step;
         }
         state.phase = if state.outcome.is_some() { Phase::Done } else { Phase::Search };
         Ok(())

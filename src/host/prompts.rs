@@ -125,7 +125,7 @@ pub struct EditPrompts {
 }
 
 impl EditPrompts {
-    /// The prompts of `request`: bare, behind each of `prefixes` and a space; then [`ESSENCES`].
+    /// The prompts of `request`: bare, behind each of `prefixes` and a space; then [`ESSENCES`], but for the edit's own.
     ///
     /// # Errors
     /// Words that make no edit.
@@ -141,7 +141,8 @@ impl EditPrompts {
             prompt.tokens.extend(target.iter().take(target.len() - 1));
             prompts.push(prompt);
         }
-        for (before, after) in ESSENCES {
+        // An essence prompt that is the edit's own would hold on to what is to change.
+        for (before, after) in ESSENCES.into_iter().filter(|words| *words != (template.before, template.after)) {
             prompts.push(tokenise(tokenizer, before, subject, after, Role::Essence)?);
         }
         Ok(Self { text: template.fill(subject), prompts, target })

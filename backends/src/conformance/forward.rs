@@ -31,10 +31,11 @@ pub(super) fn check_forward<B: ForwardBackend>(
     claims: ForwardClaims,
     wanted: impl Fn(&str) -> bool,
 ) -> Vec<(&'static str, Check)> {
-    let checks: [(&str, Contract<B>); 7] = [
+    let checks: [(&str, Contract<B>); 8] = [
         ("the same call gives the same bits", determinism),
         ("no δ is the clean model", clean),
         ("an injected δ is a patch that writes it", injection),
+        ("the echo's key is that of its position", echo),
         ("a candidate does not depend on its batch", batches),
         ("losses at some prompts are parts of those at all", minibatches),
         ("patches add up and leave no bit", patches),
@@ -227,6 +228,23 @@ fn injection<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
         trial.near("injected and written", &[loss.nll], &[patched?.nll])?;
     }
     Ok(())
+}
+
+/// Where the subject's last token comes again, its key is the one it has as the subject of the same text.
+fn echo<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
+    let (spec, layer) = (trial.backend.spec(), trial.problem.layer());
+    let mut tokens = trial.problem.prompts()[0].tokens.to_vec();
+    tokens[5] = tokens[3];
+    let mut keys = |subject_last| {
+        let prompts = [Prompt { tokens: &tokens, subject_last, role: Role::Rewrite }];
+        let target = &trial.problem.target()[..1];
+        let problem = Problem::new(&spec, layer, &prompts, target).map_err(|e| format!("{e}"))?;
+        trial.prefill(&problem).map(|clean| clean.keys)
+    };
+    let (with_echo, of_echo) = (keys(3)?, keys(5)?);
+    is(with_echo.len() == 2 * spec.d_ff && of_echo.len() == spec.d_ff, "one echo, and none behind it")?;
+    trial.near("the echo's key", &with_echo[spec.d_ff..], &of_echo)?;
+    is(with_echo[..spec.d_ff] != of_echo[..], "the echo's key is the subject's")
 }
 
 fn batches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {

@@ -52,8 +52,10 @@ pub(crate) struct Model {
     heads: Vec<Vec<Vec<f64>>>,
     patches: Vec<(PatchId, Vec<f32>, Vec<f32>)>,
     next_patch: u32,
-    /// Evaluations of a candidate at a prompt; a whole evaluation counts every prompt.
+    /// Evaluations of a candidate at a prompt.
     pub(crate) evaluated: u64,
+    /// Evaluations of the model as it stands, at all prompts.
+    pub(crate) whole: u64,
     /// Rows computed.
     pub(crate) rows: u64,
     pub(crate) prefills: u32,
@@ -65,7 +67,7 @@ impl Model {
         let w = (0..d as u64).map(|i| vector(wide, &[1, i])).collect();
         let row = |t, i| vector(d, &[2, t, i]).iter().map(|x| HEAD_SCALES[t as usize] * x).collect();
         let heads = (0..3).map(|t| (0..SPEC.vocab as u64).map(|i| row(t, i)).collect()).collect();
-        Self { w, heads, patches: Vec::new(), next_patch: 7, evaluated: 0, rows: 0, prefills: 0 }
+        Self { w, heads, patches: Vec::new(), next_patch: 7, evaluated: 0, whole: 0, rows: 0, prefills: 0 }
     }
 
     /// Mostly the subject's, a little the prefix's.
@@ -198,7 +200,7 @@ impl ForwardBackend for Model {
             let hidden: Vec<f64> = value.iter().zip(self.residual(prompt)).map(|(v, r)| v + r).collect();
             self.add(problem, problem.rewrites().len(), &hidden, &mut loss);
         }
-        self.evaluated += problem.prompts().len() as u64;
+        self.whole += 1;
         self.rows += problem.total_rows() as u64;
         Ok(loss)
     }

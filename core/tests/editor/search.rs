@@ -60,7 +60,10 @@ fn passes_and_rows_are_those_that_the_model_computed() {
     for config in [Config { max_steps: 100, ..Config::PAPER }, all, few] {
         let (run, model) = edit(config, 2, statistics, 4);
         let prompts = (rewrites + config.essences) as u64;
-        assert_eq!((run.last.forward_passes, run.last.rows), (model.evaluated.div_ceil(prompts), model.rows));
+        assert_eq!(
+            (run.last.forward_passes, run.last.rows),
+            (model.evaluated.div_ceil(prompts) + model.whole, model.rows)
+        );
         assert_eq!(run.last.cache_refreshes + 1, model.prefills);
     }
 }

@@ -102,7 +102,7 @@ pub struct Costs {
     pub steps: Option<Spread>,
     /// Loss evaluations of one candidate over all prompts.
     pub forward_passes: Option<Spread>,
-    /// … of the searches that met the rule: passes to success.
+    /// … of the searches that met the rule, until they ended.
     pub passes_to_success: Option<Spread>,
     /// Token rows computed.
     pub rows: Option<Spread>,

@@ -23,7 +23,7 @@ pub(super) fn steps(runs: &[Run]) -> Result<Option<Plot>, ReportError> {
     if shown.is_empty() {
         return Ok(None);
     }
-    let caption = "How many optimiser steps the searches took that met the success rule, as shares of all searches of a \
+    let caption = "How many optimiser steps the searches made that ended with success, as shares of all searches of a \
         run (the paper's figure 3 shows the same of its searches). The runs' axes differ.";
     let plot = Plot::draw("Steps to success", caption, PANEL * shown.len() as u32, |area| {
         for (panel, (at, searches, found)) in area.split_evenly((shown.len(), 1)).iter().zip(&shown) {

@@ -27,7 +27,7 @@ fn names(runs: &[Run], lines: &Lines) -> Vec<(usize, String)> {
     lines.iter().filter_map(|(at, _)| Some((*at, name(&runs.get(*at)?.name)))).collect()
 }
 
-/// Share of the searches that had met the success rule within so many passes.
+/// Share of the searches that had ended with success within so many passes.
 pub(super) fn success(runs: &[Run]) -> Result<Option<Plot>, ReportError> {
     let costs: Vec<Vec<&Cost>> = runs.iter().map(searches).collect();
     let passes = costs.iter().flatten().map(|cost| (cost.forward_passes as f64).max(1.0));
@@ -38,8 +38,8 @@ pub(super) fn success(runs: &[Run]) -> Result<Option<Plot>, ReportError> {
         .filter(|(_, costs)| !costs.is_empty())
         .map(|(at, costs)| (at, stairs(costs, &range)))
         .collect();
-    let caption = "Share of the searches that had met the editor's success rule within so many forward passes. \
-        Searches that never met it count in the whole: a line that ends below 100 % is one with failures.";
+    let caption = "Share of the searches that had ended with the editor's success rule met within so many forward \
+        passes; those that aim above it end later than they met it. Searches that never met it count in the whole: a line that ends below 100 % is one with failures.";
     let plot = Plot::draw("Success against forward passes", caption, HEIGHT, |area| {
         let area = legend(area, &names(runs, &lines))?;
         let mut chart = ChartBuilder::on(&area)
