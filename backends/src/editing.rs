@@ -421,6 +421,10 @@ impl<D: Device> ForwardBackend for Uncached<'_, '_, D> {
     fn remove(&mut self, patch: PatchId) -> Result<(), Self::Error> {
         self.0.remove(patch)
     }
+
+    fn applied(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        self.0.applied(layer, index)
+    }
 }
 
 fn cache_slot(range: core::ops::Range<usize>) -> Slot {
@@ -544,5 +548,9 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
 
     fn remove(&mut self, patch: PatchId) -> Result<(), Self::Error> {
         if self.patches.remove(patch) { Ok(()) } else { Err(ForwardError::UnknownPatch) }
+    }
+
+    fn applied(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        self.patches.nth_of_layer(layer, index)
     }
 }

@@ -61,6 +61,14 @@ impl<'a> Patches<'a> {
         true
     }
 
+    /// The patch of one layer with this index among them, the oldest being 0.
+    pub fn nth_of_layer(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        let places = self.applied.iter().enumerate().filter(|(_, (_, at))| *at == layer);
+        let start = places.map(|(place, _)| place * self.stride()).nth(index)?;
+        let (u, lambda) = self.numbers.get(start..start + self.stride())?.split_at_checked(self.d_ff)?;
+        Some(RankOne { layer, u, lambda })
+    }
+
     /// The patches of one layer, oldest first.
     pub fn of_layer(&self, layer: usize) -> heapless::Vec<RankOne<'_>, MAX_PATCHES> {
         self.applied

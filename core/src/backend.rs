@@ -123,6 +123,13 @@ pub trait ForwardBackend {
 
     /// Takes a patch off again: results are the same bits as before it was applied.
     fn remove(&mut self, patch: PatchId) -> Result<(), Self::Error>;
+
+    /// The applied patches of `layer`, by their index from 0, so that an edit can keep off them; a backend that does not keep
+    /// their numbers gives none.
+    fn applied(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        let _ = (layer, index);
+        None
+    }
 }
 
 impl<T: ForwardBackend + ?Sized> ForwardBackend for &mut T {
@@ -167,5 +174,9 @@ impl<T: ForwardBackend + ?Sized> ForwardBackend for &mut T {
 
     fn remove(&mut self, patch: PatchId) -> Result<(), Self::Error> {
         (**self).remove(patch)
+    }
+
+    fn applied(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        (**self).applied(layer, index)
     }
 }

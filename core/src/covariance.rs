@@ -60,6 +60,21 @@ pub(crate) fn solve(samples: &[f16], key: &[f32], ridge: f32, iterations: u32, s
     }
 }
 
+/// Takes from `u` what another patch's u, `earlier`, has of it in the norm of C: afterwards earlierᵀ C u = 0, and u is 0 at the key
+/// C · earlier that the other looks for. `image`, `(d_ff)`, is scratch.
+pub(crate) fn keep_off(covariance: Covariance, samples: &[f16], earlier: &[f32], image: &mut [f32], u: &mut [f32]) {
+    match covariance {
+        Covariance::Samples { ridge, .. } if !samples.is_empty() => {
+            Matrix::new(samples, u.len(), ridge).times(earlier, image);
+        }
+        _ => copy(earlier, image),
+    }
+    let share = dot(image, u) / dot(image, earlier);
+    if share.is_finite() {
+        axpy(-share, earlier, u);
+    }
+}
+
 struct Matrix<'a> {
     samples: &'a [f16],
     width: usize,
@@ -157,6 +172,29 @@ mod tests {
             let length: f64 = exact.iter().map(|e| e * e).sum();
             assert!((error / length).sqrt() < 1e-2, "n {n}, width {width}, ridge {ridge}: {}", (error / length).sqrt());
         }
+    }
+
+    #[test]
+    fn what_is_kept_off_is_orthogonal_in_the_norm_of_c() {
+        let (n, width, ridge) = (40, 12, 0.3);
+        let samples = samples(n, width);
+        let mut numbers = vec![0.0; 3 * width];
+        rng::gaussian(&mut rng::stream(5, 0, 0), &mut numbers);
+        let (u, rest) = numbers.split_at_mut(width);
+        let (earlier, image) = rest.split_at_mut(width);
+        keep_off(Covariance::Samples { ridge, iterations: 1 }, &samples, earlier, image, u);
+        let rows: Vec<Vec<f64>> = samples.chunks_exact(width).map(|r| r.iter().map(|x| x.to_f64()).collect()).collect();
+        let trace: f64 = rows.iter().flatten().map(|x| x * x).sum::<f64>() / n as f64;
+        let lambda = f64::from(ridge) * trace / width as f64;
+        let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() };
+        let inner = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+        // xᵀ C y by its definition.
+        let form = |x: &[f64], y: &[f64]| {
+            rows.iter().map(|row| inner(row, x) * inner(row, y)).sum::<f64>() / n as f64 + lambda * inner(x, y)
+        };
+        let (u, earlier) = (wide(u), wide(earlier));
+        let off = form(&u, &earlier) / (form(&u, &u) * form(&earlier, &earlier)).sqrt();
+        assert!(off.abs() < 1e-5, "{off}");
     }
 
     #[test]

@@ -228,6 +228,13 @@ impl<'a> Editor<'a> {
                 inverse(keys.get(..key.len()).unwrap_or_default(), u);
             }
         }
+        if config.apart {
+            let layer = self.problem.layer();
+            let image = keys.get_mut(..key.len()).unwrap_or_default();
+            for earlier in (0..).map_while(|index| backend.applied(layer, index)) {
+                covariance::keep_off(config.covariance, samples, earlier.u, image, u);
+            }
+        }
         if length == 0.0 || norm(key) == 0.0 {
             return Err(StepError::Degenerate);
         }

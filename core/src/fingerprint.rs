@@ -89,6 +89,7 @@ impl Hash {
             covariance,
             anchor,
             bank,
+            apart,
             refresh,
             batch: _,
         } = *config;
@@ -119,7 +120,7 @@ impl Hash {
                 self.real(memory);
             }
         }
-        let flags = [centre, anchor == Anchor::MeanKey, bank];
+        let flags = [centre, anchor == Anchor::MeanKey, bank, apart];
         flags.iter().for_each(|&flag| self.word(u64::from(flag)));
         self.rule(rule);
         let EarlyStop { min_probability, aim, patience, watch } = early_stop;

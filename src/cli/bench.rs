@@ -61,8 +61,8 @@ const OURS: [(&str, Take); 11] = [
     ("an aim above success", |to, from| {
         (to.early_stop.aim, to.early_stop.patience) = (from.early_stop.aim, from.early_stop.patience);
     }),
-    ("balanced keys, C, anchor", |to, from| {
-        (to.keys, to.covariance, to.anchor) = (from.keys, from.covariance, from.anchor);
+    ("balanced keys, C, anchor, kept apart", |to, from| {
+        (to.keys, to.covariance, to.anchor, to.apart) = (from.keys, from.covariance, from.anchor, from.apart);
     }),
 ];
 

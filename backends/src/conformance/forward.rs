@@ -294,7 +294,10 @@ fn patches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     let sum = |times: f32| before.value.iter().zip(&lambda).map(|(v, l)| v + times * l).collect::<Vec<f32>>();
 
     let failed = |e: B::Error| format!("a patch was refused: {e}");
+    is(trial.backend.applied(problem.layer(), 0).is_none(), "a clean model names a patch")?;
     let first = trial.backend.apply(patch).map_err(failed)?;
+    is(trial.backend.applied(problem.layer(), 0) == Some(patch), "the applied patch is not named")?;
+    is(trial.backend.applied(problem.layer(), 1).is_none(), "a second patch is named")?;
     let mapped = trial.project(&key)?;
     trial.near("W k with a patch", &mapped, &sum(1.0))?;
     let value = trial.prefill(&problem)?.value;

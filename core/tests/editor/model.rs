@@ -10,7 +10,7 @@ use mobiedit_core::problem::{Problem, Prompt, PromptSet, Role};
 use mobiedit_core::{Config, EditStorage, Editor, Footprint, Progress, RankOne, Statistics, StepError};
 
 pub(crate) const SPEC: ModelSpec = ModelSpec { d_model: 96, d_ff: 64, layers: 3, kv_dim: 4, vocab: 40, max_tokens: 16 };
-const LAYER: usize = 1;
+pub(crate) const LAYER: usize = 1;
 /// Of the two target positions and of the essence prompts, which ask for less.
 const HEAD_SCALES: [f64; 3] = [0.6, 0.6, 0.2];
 const ESSENCE: usize = 2;
@@ -223,6 +223,10 @@ impl ForwardBackend for Model {
         let before = self.patches.len();
         self.patches.retain(|(id, ..)| *id != patch);
         if self.patches.len() < before { Ok(()) } else { Err(Failure) }
+    }
+
+    fn applied(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        self.patches.get(index).map(|(_, u, lambda)| RankOne { layer, u, lambda })
     }
 }
 

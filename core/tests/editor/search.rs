@@ -6,7 +6,7 @@ use mobiedit_core::storage::{Part, StorageError};
 use mobiedit_core::{Config, Editor, Footprint, Limits, Outcome, OwnedStorage, Phase, SetupError, Statistics};
 use mobiedit_core::{StatisticsError, f16};
 
-use crate::model::{Edit, Memory, Model, SPEC, edit, finish};
+use crate::model::{Edit, LAYER, Memory, Model, Run, SPEC, edit, finish};
 
 fn median(mut passes: Vec<u64>) -> u64 {
     passes.sort_unstable();
@@ -117,6 +117,30 @@ fn a_covariance_gives_another_key_that_edits_as_well() {
     let without = edit(Config { covariance: Covariance::Identity, ..Config::DEFAULT }, 4, statistics, 1).0;
     assert_eq!((with.last.outcome, without.last.outcome), (Some(Outcome::Success), Some(Outcome::Success)));
     assert_ne!(with.u, without.u);
+}
+
+#[test]
+fn a_second_edit_keeps_off_the_first() {
+    let wide = |run: &Run| -> Vec<f64> { run.u.iter().map(|bits| f64::from(f32::from_bits(*bits))).collect() };
+    let inner = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    let overlap = |apart: bool| {
+        let config = Config { apart, covariance: Covariance::Identity, ..Config::DEFAULT };
+        let (first, mut model) = edit(config, 4, Statistics::default(), 1);
+        let numbers = |bits: &[u32]| -> Vec<f32> { bits.iter().map(|bits| f32::from_bits(*bits)).collect() };
+        let (u, lambda) = (numbers(&first.u), numbers(&first.lambda));
+        model.apply(mobiedit_core::RankOne { layer: LAYER, u: &u, lambda: &lambda }).unwrap();
+        let checked = config.check(&SPEC).unwrap();
+        let second = Edit::new(9).with(|problem| {
+            let mut memory = Memory::new(&checked, &problem);
+            let mut editor = Editor::new(checked, problem, Statistics::default(), 2, memory.lend()).unwrap();
+            finish(&mut editor, &mut model).unwrap()
+        });
+        assert_eq!(second.last.outcome, Some(Outcome::Success));
+        let (one, other) = (wide(&first), wide(&second));
+        inner(&one, &other) / (inner(&one, &one) * inner(&other, &other)).sqrt()
+    };
+    assert!(overlap(true).abs() < 1e-5, "{}", overlap(true));
+    assert!(overlap(false).abs() > 1e-2, "{}", overlap(false));
 }
 
 /// Values of other subjects, the way calibration would collect them.
