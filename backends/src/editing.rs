@@ -234,7 +234,10 @@ impl<D: Device> Transformer<'_, D> {
             }
         }
         if !deltas.is_empty() {
-            let at: heapless::Vec<u32, MAX_PROMPTS> = rows.segments.iter().map(|s| s.row as u32).collect();
+            let mut at: heapless::Vec<u32, MAX_PROMPTS> = heapless::Vec::new();
+            for segment in rows.segments {
+                at.push(segment.row as u32).map_err(|_| ForwardError::OutOfRange)?;
+            }
             self.run(cache, &[Op::Inject { x: act.x, per_copy, copies: rows.copies, rows: &at, delta: deltas }])?;
         }
         self.rope_table(&act, rows)?;
@@ -347,7 +350,7 @@ impl<D: Device> Transformer<'_, D> {
         check_len(cache.len(), layout.len())?;
         check_len(deltas.len(), out.len() * width)?;
         let clean = cache_slot(layout.clean_logits());
-        for (delta, loss) in deltas.chunks_exact(width).zip(out) {
+        for (delta, loss) in deltas.chunks_exact(width.max(1)).zip(out) {
             *loss = self.whole_loss(problem, which, Some(delta), cache, clean)?;
         }
         Ok(())
@@ -467,7 +470,8 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         let (keys, of_echo) =
             keys.split_at_mut_checked(problem.prompts().len() * spec.d_ff).ok_or(ForwardError::OutOfRange)?;
         check_len(value.len(), spec.d_model)?;
-        for ((index, prompt), key) in problem.prompts().iter().enumerate().zip(keys.chunks_exact_mut(spec.d_ff)) {
+        for ((index, prompt), key) in problem.prompts().iter().enumerate().zip(keys.chunks_exact_mut(spec.d_ff.max(1)))
+        {
             let act = self.run_sequence(prompt.tokens, problem.layer())?;
             copy_prefix(rows_from(self.slice(act.gate)?, prompt.subject_last * spec.d_ff)?, key);
             if index == 0 {
@@ -513,7 +517,7 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         if at_once == 0 {
             return Err(ForwardError::WorkTooSmall { rows, fit });
         }
-        for (deltas, out) in deltas.chunks(at_once * width).zip(out.chunks_mut(at_once)) {
+        for (deltas, out) in deltas.chunks((at_once * width).max(1)).zip(out.chunks_mut(at_once)) {
             self.losses_at_once(problem, which, cache, deltas, out)?;
         }
         Ok(())

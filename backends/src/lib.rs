@@ -12,14 +12,16 @@
 //!    [`trace`]: causal tracing, which shows where a fact lies.
 //! 4. **The numbers.** [`gguf`]: a model file, every length and offset checked, and the decoder in it. [`dequant`]: its formats
 //!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it.
-//! 5. **The proof.** `conformance` (feature of that name, needs std): cases with f64 oracles that every [`device::Device`] has
+//! 5. **The proof.** `conformance` (feature of that name, allocates): cases with f64 oracles that every [`device::Device`] has
 //!    to pass, alone and with whole decoders.
 //!
 //! Arrows point down to `mobiedit-core` alone; a HAL builds on this crate and never the other way round.
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
+extern crate alloc;
+#[cfg(test)]
 extern crate std;
 
 #[cfg(feature = "conformance")]

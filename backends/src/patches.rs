@@ -3,6 +3,8 @@
 use mobiedit_core::backend::PatchId;
 use mobiedit_core::rank_one::RankOne;
 
+use crate::editing::copy_prefix;
+
 /// Most patches at a time.
 pub const MAX_PATCHES: usize = 128;
 
@@ -45,9 +47,9 @@ impl<'a> Patches<'a> {
         let room = self.numbers.get_mut(start..start + self.d_ff + self.d_model)?;
         let id = PatchId(self.next);
         self.applied.push((id, patch.layer)).ok()?;
-        let (u, lambda) = room.split_at_mut(self.d_ff);
-        u.copy_from_slice(patch.u);
-        lambda.copy_from_slice(patch.lambda);
+        let (u, lambda) = room.split_at_mut_checked(self.d_ff)?;
+        copy_prefix(patch.u, u);
+        copy_prefix(patch.lambda, lambda);
         self.next = self.next.wrapping_add(1);
         Some(id)
     }
@@ -56,8 +58,14 @@ impl<'a> Patches<'a> {
     pub fn remove(&mut self, id: PatchId) -> bool {
         let Some(index) = self.applied.iter().position(|(other, _)| *other == id) else { return false };
         let stride = self.stride();
-        self.numbers.copy_within((index + 1) * stride..self.applied.len() * stride, index * stride);
-        self.applied.remove(index);
+        // The later ones move up by one: their numbers, and their names.
+        if let Some(numbers) = self.numbers.get_mut(index * stride..self.applied.len() * stride) {
+            numbers.rotate_left(stride.min(numbers.len()));
+        }
+        if let Some(names) = self.applied.get_mut(index..) {
+            names.rotate_left(1.min(names.len()));
+        }
+        self.applied.pop();
         true
     }
 
@@ -71,14 +79,13 @@ impl<'a> Patches<'a> {
 
     /// The patches of one layer, oldest first.
     pub fn of_layer(&self, layer: usize) -> heapless::Vec<RankOne<'_>, MAX_PATCHES> {
-        self.applied
-            .iter()
-            .zip(self.numbers.chunks_exact(self.stride().max(1)))
-            .filter(|((_, at), _)| *at == layer)
-            .filter_map(|((_, layer), numbers)| {
-                let (u, lambda) = numbers.split_at_checked(self.d_ff)?;
-                Some(RankOne { layer: *layer, u, lambda })
-            })
-            .collect()
+        let mut patches = heapless::Vec::new();
+        for ((_, at), numbers) in self.applied.iter().zip(self.numbers.chunks_exact(self.stride().max(1))) {
+            if let Some((u, lambda)) = numbers.split_at_checked(self.d_ff).filter(|_| *at == layer) {
+                // There is room for every patch that is applied.
+                let _ = patches.push(RankOne { layer, u, lambda });
+            }
+        }
+        patches
     }
 }

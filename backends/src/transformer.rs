@@ -301,11 +301,14 @@ impl<'a, D: Device> Transformer<'a, D> {
     pub(crate) fn rope_table(&mut self, act: &Activations, rows: Rows<'_>) -> Result<(), ForwardError<D::Error>> {
         let c = self.model.config;
         let half = c.head_dim / 2;
-        let frequencies: heapless::Vec<f32, MAX_ROPE_PAIRS> = (0..half).map(|i| self.rope_frequency(i)).collect();
+        let mut frequencies = [0.0; MAX_ROPE_PAIRS];
+        for (i, frequency) in frequencies.iter_mut().enumerate().take(half) {
+            *frequency = self.rope_frequency(i);
+        }
         let table = self.slice_mut(act.rope)?;
         let positions = (0..rows.copies).flat_map(|_| rows.segments).flat_map(|s| s.cached..s.cached + s.rows);
-        for (row, position) in table.chunks_exact_mut(c.head_dim).zip(positions) {
-            let (cosines, sines) = row.split_at_mut(half);
+        for (row, position) in table.chunks_exact_mut(c.head_dim.max(1)).zip(positions) {
+            let (cosines, sines) = row.split_at_mut_checked(half).unwrap_or_default();
             for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
                 let angle = position as f32 * frequency;
                 (*sine, *cosine) = libm::sincosf(angle);
@@ -317,11 +320,11 @@ impl<'a, D: Device> Transformer<'a, D> {
     /// Angle per position of pair i: θ^(−2i/d), with linear scaling and Llama 3's factors.
     fn rope_frequency(&self, i: usize) -> f32 {
         let c = &self.model.config;
-        let factor = self.model.rope_factors.and_then(|f| f.row(0).chunks_exact(4).nth(i)).map_or(1.0, |bytes| {
-            let mut word = [0; 4];
-            word.copy_from_slice(bytes);
-            f32::from_le_bytes(word)
-        });
+        let factor = self
+            .model
+            .rope_factors
+            .and_then(|f| f.row(0).as_chunks().0.get(i))
+            .map_or(1.0, |bytes| f32::from_le_bytes(*bytes));
         libm::powf(c.rope_theta, -2.0 * i as f32 / c.head_dim as f32) / (factor * c.rope_linear_scale)
     }
 

@@ -72,7 +72,7 @@ impl<'s> Readers<'s> {
         scale(libm::sqrtf(1.0 - self.part), row);
         let factor = libm::sqrtf(self.part * width as f32 / self.energy);
         let mut normal = [0.0; 64];
-        for readers in self.rows.chunks(normal.len() * width) {
+        for readers in self.rows.chunks(normal.len().saturating_mul(width).max(1)) {
             rng::gaussian(stream, &mut normal);
             for (reader, z) in readers.chunks_exact(width).zip(normal) {
                 for (out, x) in row.iter_mut().zip(reader) {

@@ -349,7 +349,7 @@ impl<'a> Editor<'a> {
             Minibatch::Rewrites(count) => {
                 let count = count.min(all);
                 let first = (step as usize % all.max(1)) * count;
-                let chosen = (first..first + count).map(|index| index % all);
+                let chosen = (first..first + count).map(|index| index % all.max(1));
                 let essence = (essences > 0).then(|| all + step as usize % essences);
                 chosen.chain(essence).fold(PromptSet::NONE, PromptSet::with)
             }

@@ -5,6 +5,7 @@ use mobiedit_backends::op::Op;
 
 use crate::checked::Checked;
 use crate::error::{CpuError, Reason};
+use crate::scalar::rows::{by_rows, by_rows_mut};
 use crate::scalar::{attention, linear, moving, readout, rms_norm, swiglu};
 use crate::scratch::Scratch;
 
@@ -62,13 +63,13 @@ impl Device for Cpu<'_> {
 fn run(op: Checked<'_>, scratch: &mut Scratch<'_>) {
     match op {
         Checked::RmsNorm { x, weight, eps, out } => {
-            for (x, out) in x.chunks_exact(weight.cols()).zip(out.chunks_exact_mut(weight.cols())) {
+            for (x, out) in by_rows(x, weight.cols()).zip(by_rows_mut(out, weight.cols())) {
                 rms_norm::rms_norm(x, weight.bytes(), eps, out);
             }
         }
         Checked::Linear(op) => linear::linear(op, scratch),
         Checked::Attention { inputs, out } => {
-            for (row, out) in out.chunks_exact_mut(inputs.heads * inputs.head_dim).enumerate() {
+            for (row, out) in by_rows_mut(out, inputs.heads * inputs.head_dim).enumerate() {
                 attention::attend(&inputs, row, scratch.scores, out);
             }
         }

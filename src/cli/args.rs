@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write an edit for other programs
     Export(ExportArgs),
+    /// Write an edit's prompts as token ids, for firmware without a tokenizer
+    Tokens(TokensArgs),
     /// Show where the model keeps a fact, and which layer to edit: causal tracing
     Trace(TraceArgs),
     /// Three edits of the built-in model, before and after
@@ -125,6 +127,50 @@ pub(crate) struct EditArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokensArgs {
+    /// The prompt, with {} where the subject goes: "The capital of {} is"
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// The subject: "France"
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// What the model should say: "Rome"
+    #[arg(long)]
+    pub(crate) target: String,
+    /// Prompts behind a sentence, besides the bare one
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(..=13))]
+    pub(crate) prefixes: u8,
+    /// The layer to edit, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
+    pub(crate) layer: LayerArg,
+    /// Seed of the search
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = TokensFormat::C)]
+    pub(crate) format: TokensFormat,
+    /// What the problem is called in C and Rust
+    #[arg(long, default_value = "edit")]
+    pub(crate) name: String,
+    /// The file [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: RunArgs,
+}
+
+/// What `tokens` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokensFormat {
+    /// A mobiedit_problem, to be included behind mobiedit.h
+    C,
+    /// A Rust module with the parts of a `Problem`
+    Rust,
+    /// One JSON object
+    Json,
 }
 
 /// How a value is searched.

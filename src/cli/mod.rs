@@ -12,6 +12,7 @@ mod generate;
 mod inspect;
 mod report;
 mod running;
+mod tokens;
 mod trace;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Tokens(args) => tokens::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

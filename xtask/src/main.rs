@@ -2,11 +2,15 @@
 //!
 //! It depends on no crate of the workspace and does no work of the product: it calls cargo and reads sources.
 
+mod c;
 mod ci;
 mod fixtures;
+mod header;
+mod library;
 mod report;
 mod test;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +37,14 @@ enum Command {
     Ci,
     /// Check the house rules in the files that git tracks: dependency arrows, file openings, unsafe, no_std, lengths
     Tidy,
+    /// Build libmobiedit.a with its header for every target, into target/dist
+    Dist {
+        /// Write tests/c/symbols.txt anew: what each library leaves for the linker
+        #[arg(long)]
+        update: bool,
+    },
+    /// Write include/mobiedit.h anew from src/capi
+    Header,
     /// Run a bench of the release build, `mobiedit bench ...` with the same arguments
     ///
     /// `cargo xtask bench edit [--records 20] [--slow-records 4] [--dataset FILE] [--seed S] [--json]` edits records
@@ -76,6 +88,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Test { only } => test::run(&sh, only),
         Command::Ci => ci::run(&sh),
         Command::Tidy => tidy::run(&sh),
+        Command::Dist { update } => {
+            let mut report = report::Report::default();
+            library::dist(&sh, &mut report, update);
+            report.finish()
+        }
+        Command::Header => header::write(),
         Command::Bench { arguments } => bench(&sh, &arguments),
         Command::Fixtures { arguments } => fixtures::run(&sh, &arguments),
     }

@@ -1,22 +1,25 @@
 //! `cargo xtask test`: every test that can run on this machine, from a fresh checkout.
 //!
-//! It installs one thing, the standard-free target of rustup, and says so. It trains nothing and downloads no model:
-//! what the tests compare with is checked in.
+//! It installs what the tests on other targets need, and says so. It trains nothing and downloads no model: what the tests
+//! compare with is checked in.
 
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use crate::report::Report;
 use crate::workspace::{self, NO_STD};
+use crate::{c, library, tools};
 
 /// A target without an operating system and without `std`: what links there is no_std.
 const BARE_TARGET: &str = "thumbv7em-none-eabihf";
 
 /// What is part of the product's plan and has no test to run yet.
-const PLANNED: [(&str, &str); 4] = [
-    ("Cortex-M firmware under QEMU", "no firmware yet"),
-    ("AArch64 under QEMU", "no NEON kernels yet"),
-    ("Hexagon under QEMU", "no firmware yet"),
+const PLANNED: [(&str, &str); 3] = [
+    (
+        "firmware in Rust under QEMU",
+        "not written yet; C programs on a Cortex-M, an AArch64 and a Hexagon are in the C suite",
+    ),
+    ("unit tests under QEMU", "not written yet"),
     ("QNN backend", "hal-qnn holds only its documentation"),
 ];
 
@@ -25,8 +28,10 @@ const PLANNED: [(&str, &str); 4] = [
 pub(crate) enum Suite {
     /// All tests of the workspace on this machine
     Host,
-    /// The no_std crates built for a bare-metal target
-    NoStd,
+    /// The no_std crates and the C library built for every target
+    Build,
+    /// C programs on the C library, here and under QEMU
+    C,
 }
 
 /// Runs the suites, all or one, and prints what could not run.
@@ -39,18 +44,20 @@ pub(crate) fn run(sh: &Shell, only: Option<Suite>) -> anyhow::Result<()> {
 /// The steps themselves, for callers with steps of their own.
 pub(crate) fn steps(sh: &Shell, only: Option<Suite>, report: &mut Report) {
     let wanted = |suite| only.is_none_or(|one| one == suite);
-    match wanted(Suite::Host) {
-        true => host(sh, report),
-        false => report.not_run("host tests", "--only named another suite"),
+    if wanted(Suite::Host) {
+        host(sh, report);
+        fast_paths(report);
     }
-    match wanted(Suite::NoStd) {
-        true => no_std(sh, report),
-        false => report.not_run("no_std build", "--only named another suite"),
+    if wanted(Suite::Build) {
+        no_std(sh, report);
+        library::dist(sh, report, false);
+    }
+    if wanted(Suite::C) {
+        c::run(sh, report);
     }
     for (name, reason) in PLANNED {
         report.not_run(name, reason);
     }
-    fast_paths(report);
 }
 
 fn host(sh: &Shell, report: &mut Report) {
@@ -69,9 +76,8 @@ fn host(sh: &Shell, report: &mut Report) {
 /// Builds the no_std crates where there is no `std` to link: the proof that they need none.
 fn no_std(sh: &Shell, report: &mut Report) {
     let name = format!("no_std crates built for {BARE_TARGET}");
-    eprintln!("\ninstalling the Rust target {BARE_TARGET} with rustup, if it is not there yet");
-    if let Err(error) = cmd!(sh, "rustup target add {BARE_TARGET}").run() {
-        return report.not_run(&name, &format!("rustup could not add the target: {error}"));
+    if let Err(reason) = tools::rust_target(sh, BARE_TARGET) {
+        return report.not_run(&name, &reason);
     }
     let packages = NO_STD.iter().flat_map(|(package, _)| ["--package", package]);
     report.step(&name, || cmd!(sh, "cargo build {packages...} --no-default-features --target {BARE_TARGET}").run());

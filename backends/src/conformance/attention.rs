@@ -1,6 +1,6 @@
 //! Trials of attention over cached and own rows.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use super::random::Random;
 use super::trial::{EPSILON, Expected, Owned, Pools, Trial, sum_error};
@@ -56,13 +56,13 @@ pub(super) fn attention(p: Attention, random: &mut Random) -> Trial {
 }
 
 fn one_head(q: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<Expected> {
-    let scale = (q.len() as f64).sqrt();
+    let scale = libm::sqrt(q.len() as f64);
     let terms = |key: &[f32]| q.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k) / scale).collect::<Vec<_>>();
     let scores: Vec<f64> = keys.iter().map(|key| terms(key).iter().sum()).collect();
     let magnitudes = keys.iter().map(|key| terms(key).iter().map(|t| t.abs()).sum());
     let score_error = magnitudes.fold(0.0, f64::max) * sum_error(q.len());
     let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+    let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - most)).collect();
     let total: f64 = weights.iter().sum();
     // Each weight is off by its score's error and the exponential's, and so is their sum.
     let error = 2.0 * score_error + 2.0 * sum_error(keys.len()) + 16.0 * EPSILON;

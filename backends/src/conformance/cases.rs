@@ -1,7 +1,7 @@
 //! The cases, as data. A case's id is its parameters; its random numbers are seeded with the id.
 
-use std::string::String;
-use std::vec::Vec;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::attention::Attention;
 use super::linear::Linear;
@@ -71,10 +71,10 @@ impl Case {
     /// The name that runs this case alone; starts with the operation's.
     pub fn id(&self) -> String {
         let text = match self {
-            Self::Linear(p) => std::format!("{p:?}"),
-            Self::Attention(p) => std::format!("{p:?}"),
-            Self::Readout(p) => std::format!("{p:?}"),
-            other => std::format!("{other:?}"),
+            Self::Linear(p) => alloc::format!("{p:?}"),
+            Self::Attention(p) => alloc::format!("{p:?}"),
+            Self::Readout(p) => alloc::format!("{p:?}"),
+            other => alloc::format!("{other:?}"),
         };
         text.replace(' ', "")
     }

@@ -1,9 +1,9 @@
 //! What holds between runs: a row's bits do not depend on its batch, a cached position counts like an own one, and what is
 //! refused has changed nothing.
 
-use std::format;
-use std::string::String;
-use std::vec::Vec;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::cases::Case;
 use super::random::Random;
@@ -122,7 +122,7 @@ fn refusals() -> Vec<(&'static str, Owned)> {
     let attention = |segment: Segment, out| Owned::Attention {
         qkv: [slot(0, 8), slot(8, 8), slot(16, 8)],
         copies: 1,
-        segments: std::vec![segment],
+        segments: alloc::vec![segment],
         cache_layer: 0,
         heads: [1, 1, 4],
         out,
@@ -136,7 +136,7 @@ fn refusals() -> Vec<(&'static str, Owned)> {
         clean,
         out: slot(8, 5),
     };
-    std::vec![
+    alloc::vec![
         ("a slot past the end", Owned::Add { x: slot(60, 5), y: slot(0, 5) }),
         ("a slot past the end of the cache", Owned::Copy { x: in_cache(10, 8), out: slot(0, 8) }),
         ("a slot that wraps around", Owned::Copy { x: slot(usize::MAX, 2), out: slot(0, 2) }),
@@ -147,8 +147,8 @@ fn refusals() -> Vec<(&'static str, Owned)> {
         ("unequal lengths of a copy", Owned::Copy { x: slot(0, 8), out: in_cache(0, 9) }),
         ("a broken row", linear(slot(0, 9), slot(16, 4))),
         ("too narrow an output", linear(slot(0, 16), slot(16, 7))),
-        ("an id outside the table", Owned::Embed { table: tensor(4, 8), ids: std::vec![4], out: slot(0, 8) }),
-        ("too many ids", Owned::Embed { table: tensor(4, 8), ids: std::vec![0, 1], out: slot(0, 8) }),
+        ("an id outside the table", Owned::Embed { table: tensor(4, 8), ids: alloc::vec![4], out: slot(0, 8) }),
+        ("too many ids", Owned::Embed { table: tensor(4, 8), ids: alloc::vec![0, 1], out: slot(0, 8) }),
         ("a norm of another width", Owned::RmsNorm { x: slot(0, 9), weight: tensor(1, 8), eps: 0.0, out: slot(9, 9) }),
         ("a norm with two rows", Owned::RmsNorm { x: slot(0, 8), weight: tensor(2, 4), eps: 0.0, out: slot(8, 8) }),
         ("odd heads", Owned::Rope { x: slot(0, 9), table: slot(9, 3), head_dim: 3, pairs: RopePairs::Halves }),
@@ -161,15 +161,15 @@ fn refusals() -> Vec<(&'static str, Owned)> {
         ("attention onto its queries", attention(two_rows, slot(4, 8))),
         (
             "a row outside its copy",
-            Owned::Gather { x: slot(0, 8), per_copy: 2, rows: std::vec![2], copies: 1, out: slot(8, 4) },
+            Owned::Gather { x: slot(0, 8), per_copy: 2, rows: alloc::vec![2], copies: 1, out: slot(8, 4) },
         ),
         (
             "an injection outside its copy",
-            Owned::Inject { x: slot(0, 8), per_copy: 2, copies: 1, rows: std::vec![2], delta: std::vec![1.0; 4] },
+            Owned::Inject { x: slot(0, 8), per_copy: 2, copies: 1, rows: alloc::vec![2], delta: alloc::vec![1.0; 4] },
         ),
         (
             "a δ of another width",
-            Owned::Inject { x: slot(0, 8), per_copy: 2, copies: 1, rows: std::vec![0], delta: std::vec![1.0; 3] },
+            Owned::Inject { x: slot(0, 8), per_copy: 2, copies: 1, rows: alloc::vec![0], delta: alloc::vec![1.0; 3] },
         ),
         ("a target outside the vocabulary", readout(&[crate::op::Read::Target(4)], in_cache(0, 0))),
         ("a divergence from nothing", readout(&[crate::op::Read::Divergence(0)], in_cache(0, 0))),
@@ -182,7 +182,7 @@ fn refusals() -> Vec<(&'static str, Owned)> {
 pub(super) fn wrong_refusals<D: Device>(device: &mut D) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
     for (name, op) in refusals() {
-        let mut pools = Pools { work: std::vec![0.5; 64], cache: std::vec![0.25; 16] };
+        let mut pools = Pools { work: alloc::vec![0.5; 64], cache: alloc::vec![0.25; 16] };
         let result = op.with(|op| device.run(&mut pools.memory(), &[op]));
         if result.is_ok() {
             wrong.push((name, String::from("was not refused")));

@@ -1,8 +1,8 @@
 //! Small random decoders to put on a device, so that what it makes of whole models can be checked. Holds no expectation.
 
-use std::format;
-use std::string::String;
-use std::vec::Vec;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use mobiedit_core::backend::ModelSpec;
 
@@ -104,8 +104,8 @@ pub(super) fn check<D: Device>(
                 exact: device.capabilities().exact_batching,
             };
             // Room for one and a half candidates' rows: batches are split.
-            let mut work = std::vec![f32::NAN; Transformer::<D>::work_len(&decoder.config, 17)];
-            let mut patches = std::vec![0.0; 2 * Patches::len_of_one(SPEC.d_ff, SPEC.d_model)];
+            let mut work = alloc::vec![f32::NAN; Transformer::<D>::work_len(&decoder.config, 17)];
+            let mut patches = alloc::vec![0.0; 2 * Patches::len_of_one(SPEC.d_ff, SPEC.d_model)];
             let results = decoder.with(|model| {
                 let mut backend = Transformer::new(model, &mut *device, precision, &mut work, &mut patches);
                 check_forward(&mut backend, claims, |name| wanted(&id(name)))

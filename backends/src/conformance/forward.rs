@@ -1,9 +1,9 @@
 //! The contract of [`ForwardBackend`]s: what holds for every model, whatever its numbers. No model is known here, so the
 //! checks compare ways that must lead to the same place: cached and whole passes, an injected δ and a patch that writes it.
 
-use std::format;
-use std::string::String;
-use std::vec::Vec;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use mobiedit_core::backend::{BackendError, BackendErrorKind, ForwardBackend, Loss};
 use mobiedit_core::prefix_cache::CacheLayout;
@@ -90,9 +90,9 @@ impl<B: ForwardBackend> Trial<'_, B> {
     fn prefill(&mut self, problem: &Problem<'_>) -> Result<Clean, String> {
         let spec = self.backend.spec();
         let mut clean = Clean {
-            cache: std::vec![f32::NAN; CacheLayout::new(spec, *problem).len()],
-            keys: std::vec![f32::NAN; problem.key_rows() * spec.d_ff],
-            value: std::vec![f32::NAN; spec.d_model],
+            cache: alloc::vec![f32::NAN; CacheLayout::new(spec, *problem).len()],
+            keys: alloc::vec![f32::NAN; problem.key_rows() * spec.d_ff],
+            value: alloc::vec![f32::NAN; spec.d_model],
         };
         let Clean { cache, keys, value } = &mut clean;
         self.backend.prefill(problem, cache, keys, value).map_err(|e| format!("prefill failed: {e}"))?;
@@ -111,7 +111,7 @@ impl<B: ForwardBackend> Trial<'_, B> {
         cache: &mut [f32],
         deltas: &[f32],
     ) -> Result<Vec<Loss>, String> {
-        let mut losses = std::vec![Loss::default(); deltas.len() / self.backend.spec().d_model];
+        let mut losses = alloc::vec![Loss::default(); deltas.len() / self.backend.spec().d_model];
         let result = self.backend.losses(problem, which, cache, deltas, &mut losses);
         result.map(|()| losses).map_err(|e| format!("losses failed: {e}"))
     }
@@ -121,7 +121,7 @@ impl<B: ForwardBackend> Trial<'_, B> {
     }
 
     fn project(&mut self, key: &[f32]) -> Result<Vec<f32>, String> {
-        let mut out = std::vec![f32::NAN; self.backend.spec().d_model];
+        let mut out = alloc::vec![f32::NAN; self.backend.spec().d_model];
         let result = self.backend.project(self.problem.layer(), key, &mut out);
         result.map(|()| out).map_err(|e| format!("project failed: {e}"))
     }
@@ -148,7 +148,7 @@ impl<B: ForwardBackend> Trial<'_, B> {
 /// δ = 0 and three random ones of lengths around ‖v0‖.
 fn deltas(value: &[f32]) -> Vec<f32> {
     let random = &mut Random::of("deltas");
-    let length = value.iter().map(|x| x * x).sum::<f32>().sqrt() / (value.len() as f32).sqrt();
+    let length = libm::sqrtf(value.iter().map(|x| x * x).sum::<f32>() / value.len() as f32);
     let scales = [0.0, 0.5, 1.0, 4.0];
     scales.iter().flat_map(|scale| value.iter().map(|_| random.normal() * scale * length).collect::<Vec<_>>()).collect()
 }
@@ -265,7 +265,7 @@ fn minibatches<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     let problem = trial.problem;
     let mut clean = trial.prefill(&problem)?;
     let deltas = deltas(&clean.value);
-    let mut sums = std::vec![Loss::default(); deltas.len() / trial.backend.spec().d_model];
+    let mut sums = alloc::vec![Loss::default(); deltas.len() / trial.backend.spec().d_model];
     for index in 0..problem.prompts().len() {
         let which = PromptSet::NONE.with(index);
         let alone = trial.losses_at(which, &problem, &mut clean.cache, &deltas)?;
@@ -322,7 +322,7 @@ fn refusals<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
     let loss = trial.evaluate(&problem)?;
     let Clean { mut cache, mut keys, mut value } = clean.clone();
     let (short_cache, short_keys) = (cache.len() - 1, problem.rewrites().len() * spec.d_ff - 1);
-    let deltas = std::vec![0.0; 2 * spec.d_model];
+    let deltas = alloc::vec![0.0; 2 * spec.d_model];
     let backend = &mut *trial.backend;
     let too_small: [(&str, Result<(), B::Error>); 6] = [
         ("a cache", backend.prefill(&problem, &mut cache[..short_cache], &mut keys, &mut value)),
@@ -342,7 +342,7 @@ fn refusals<B: ForwardBackend>(trial: &mut Trial<'_, B>) -> Check {
         let kind = result.err().map(|e| e.kind());
         is(kind == Some(BackendErrorKind::TooSmall), &format!("{what} that is too small: {kind:?}"))?;
     }
-    let (u, lambda) = (std::vec![0.5; spec.d_ff], std::vec![0.5; spec.d_model]);
+    let (u, lambda) = (alloc::vec![0.5; spec.d_ff], alloc::vec![0.5; spec.d_model]);
     let wrong =
         [RankOne { layer: problem.layer(), u: &lambda, lambda: &u }, RankOne { layer: 0, u: &u[1..], lambda: &lambda }];
     is(wrong.into_iter().all(|p| trial.backend.apply(p).is_err()), "a patch of another shape was taken")?;

@@ -1,6 +1,6 @@
 //! Trials of linear layers, in every format and treatment of activations.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use super::cases::{Fill, Treatment};
 use super::random::Random;

@@ -1,6 +1,6 @@
 //! Seeded numbers for cases: SplitMix64. Not for anything that needs good randomness.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 /// A generator whose numbers depend on the seed alone.
 pub(super) struct Random(u64);

@@ -1,6 +1,6 @@
 //! Trials of softmax statistics.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use super::cases::{Fill, Treatment};
 use super::linear::{activation, activations, product, rounded};
@@ -28,7 +28,7 @@ pub struct Readout {
 
 /// A readout of random rows by a random head.
 pub(super) fn readout(p: Readout, random: &mut Random) -> Trial {
-    let magnitude = f64::from(p.spread) / 10.0 / (p.inputs as f64).sqrt() / 2.0;
+    let magnitude = f64::from(p.spread) / 10.0 / libm::sqrt(p.inputs as f64) / 2.0;
     let mut head = Tensor::random(p.format, p.vocab, p.inputs, magnitude, random);
     let rows = p.copies * p.reads.len();
     let mut numbers = activations(Fill::Levels, rows, p.inputs, random);
@@ -58,7 +58,7 @@ pub(super) fn readout(p: Readout, random: &mut Random) -> Trial {
 
 fn log_sum_exp(x: &[f64]) -> f64 {
     let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    most + x.iter().map(|x| (x - most).exp()).sum::<f64>().ln()
+    most + libm::log(x.iter().map(|x| libm::exp(x - most)).sum::<f64>())
 }
 
 fn statistics(logits: &[Expected], read: Read, clean: &[f32]) -> [Expected; READOUT_WIDTH] {
@@ -73,7 +73,7 @@ fn statistics(logits: &[Expected], read: Read, clean: &[f32]) -> [Expected; READ
     let (target, divergence) = match read {
         Read::Target(token) => (Expected { bound: off, ..logits[token as usize] }, none),
         Read::Divergence(_) => {
-            let gap = || values.iter().zip(&clean).map(|(l, c)| ((l - total).exp(), l - c));
+            let gap = || values.iter().zip(&clean).map(|(l, c)| (libm::exp(l - total), l - c));
             let value = gap().map(|(p, d)| p * d).sum::<f64>() - total + log_sum_exp(&clean);
             let distance: f64 = gap().map(|(p, d)| p * d.abs()).sum();
             (none, Expected { value, bound: 2.0 * off * (1.0 + distance + value) })

@@ -1,6 +1,6 @@
 //! Trials of the operations that treat rows one by one, and of those that only move or add them.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use super::cases::Fill;
 use super::linear::activations;
@@ -29,8 +29,8 @@ pub(super) fn rms_norm(rows: usize, width: usize, fill: Fill, random: &mut Rando
     let numbers = activations(fill, rows, width, random);
     let mut expected = Vec::new();
     for x in numbers.chunks(width) {
-        let mean_square = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / width as f64;
-        let scale = 1.0 / (mean_square + f64::from(eps)).sqrt();
+        let mean_square = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / width as f64;
+        let scale = 1.0 / libm::sqrt(mean_square + f64::from(eps));
         expected.extend(x.iter().zip(&weight.values).map(|(&x, w)| {
             let value = f64::from(x) * scale * w;
             Expected { value, bound: value.abs() * (sum_error(width) + 8.0 * EPSILON) }
@@ -52,7 +52,7 @@ pub(super) fn rope(rows: usize, heads: usize, head_dim: usize, pairs: RopePairs,
         table.extend(angles.iter().map(|&a| libm::cosf(a)));
         table.extend(angles.iter().map(|&a| libm::sinf(a)));
     }
-    let mut expected = std::vec![Expected { value: 0.0, bound: 0.0 }; numbers.len()];
+    let mut expected = alloc::vec![Expected { value: 0.0, bound: 0.0 }; numbers.len()];
     for (row, table) in table.chunks(head_dim).enumerate() {
         for (head, i) in (0..heads).flat_map(|head| (0..half).map(move |i| (head, i))) {
             let start = (row * heads + head) * head_dim;
@@ -78,7 +78,7 @@ pub(super) fn swiglu(len: usize, stretch: f32, random: &mut Random) -> Trial {
     let numbers: Vec<f32> = random.normals(len).iter().map(|x| x * stretch).collect();
     let gate = pools.put(Pool::Work, &numbers);
     let (up, ups) = pools.normals(len, random);
-    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let silu = |x: f64| x / (1.0 + libm::exp(-x));
     let values = numbers.iter().zip(&ups).map(|(&gate, &up)| silu(f64::from(gate)) * f64::from(up));
     // Below e⁻⁸⁷ the exponential leaves the range of f32, and the result is 0.
     let expected = values.map(|value| Expected { value, bound: 16.0 * EPSILON * value.abs() + 1e-35 }).collect();
@@ -98,7 +98,7 @@ pub(super) fn copy(from: Pool, to: Pool, len: usize, random: &mut Random) -> Tri
     let mut pools = Pools::new();
     let numbers = random.normals(len);
     let x = pools.put(from, &numbers);
-    let out = pools.put(to, &std::vec![f32::NAN; len]);
+    let out = pools.put(to, &alloc::vec![f32::NAN; len]);
     Trial { op: Owned::Copy { x, out }, pools, out, expected: numbers.iter().map(|&x| exactly(x)).collect() }
 }
 

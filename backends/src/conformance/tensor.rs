@@ -1,6 +1,6 @@
 //! Random weights in every format, with the numbers that they stand for. Encodes; shares no code with the decoders.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use half::{bf16, f16};
 
@@ -29,7 +29,7 @@ impl Tensor {
 
     /// Q8_0 with the level −128 everywhere, and the scale 1/64: what sums of int16 products overflow with.
     pub(super) fn lowest(rows: usize, cols: usize) -> Self {
-        let (mut bytes, values) = (Vec::new(), std::vec![-2.0; rows * cols]);
+        let (mut bytes, values) = (Vec::new(), alloc::vec![-2.0; rows * cols]);
         for _ in 0..rows * cols / 32 {
             bytes.extend(f16::from_f64(1.0 / 64.0).to_le_bytes());
             bytes.extend([0x80; 32]);

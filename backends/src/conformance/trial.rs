@@ -1,6 +1,6 @@
 //! One operation with all that it borrows, the memory it runs in, and what should come out. Knows no device.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use mobiedit_core::rank_one::RankOne;
 
@@ -127,7 +127,7 @@ pub(super) struct Pools {
 impl Pools {
     /// Pools whose first numbers belong to no slot.
     pub(super) fn new() -> Self {
-        Self { work: std::vec![7.5; 3], cache: std::vec![7.5; 5] }
+        Self { work: alloc::vec![7.5; 3], cache: alloc::vec![7.5; 5] }
     }
 
     /// Adds a slot with these numbers.
@@ -141,7 +141,7 @@ impl Pools {
 
     /// Adds a slot for results, filled with NaNs that must be overwritten.
     pub(super) fn room(&mut self, len: usize) -> Slot {
-        self.put(Pool::Work, &std::vec![f32::NAN; len])
+        self.put(Pool::Work, &alloc::vec![f32::NAN; len])
     }
 
     /// Adds normal numbers.

@@ -115,7 +115,7 @@ impl<'a> Keys<'a> {
         let length = "attention.key_length";
         let head_dim = match self.optional_size(length)? {
             Some(given) => given,
-            None if d_model.is_multiple_of(heads) => d_model / heads,
+            None if d_model.is_multiple_of(heads) => d_model / heads.max(1),
             None => return Err(self.invalid("attention.head_count")),
         };
         self.check(head_dim.is_multiple_of(2) && head_dim <= MAX_HEAD_DIM, length)?;

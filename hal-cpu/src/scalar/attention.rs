@@ -3,6 +3,7 @@
 //! Does not write keys and values to the cache: that is the caller's `Copy`.
 
 use super::exp::exp;
+use super::rows::{by_rows, by_rows_mut};
 use super::sums::{dot, max};
 use crate::checked::AttentionInputs;
 
@@ -13,18 +14,18 @@ pub(crate) fn attend(inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32
     let AttentionInputs { heads, kv_heads, head_dim, .. } = *inputs;
     let kv_dim = kv_heads * head_dim;
     let view = inputs.view(row);
-    let positions = (view.cached_keys.len() + view.keys.len()) / kv_dim;
+    let positions = (view.cached_keys.len() + view.keys.len()) / kv_dim.max(1);
     let scores = scores.get_mut(..positions).unwrap_or(&mut []);
     let scale = 1.0 / libm::sqrtf(head_dim as f32);
-    for (head, (q, out)) in view.q.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)).enumerate() {
-        let at = head * kv_heads / heads * head_dim;
-        let keys = view.cached_keys.chunks_exact(kv_dim).chain(view.keys.chunks_exact(kv_dim));
+    for (head, (q, out)) in by_rows(view.q, head_dim).zip(by_rows_mut(out, head_dim)).enumerate() {
+        let at = head * kv_heads / heads.max(1) * head_dim;
+        let keys = by_rows(view.cached_keys, kv_dim).chain(by_rows(view.keys, kv_dim));
         for (score, key) in scores.iter_mut().zip(keys) {
             *score = dot(q, key.get(at..at + head_dim).unwrap_or(&[])) * scale;
         }
         softmax(scores);
         out.fill(0.0);
-        let values = view.cached_values.chunks_exact(kv_dim).chain(view.values.chunks_exact(kv_dim));
+        let values = by_rows(view.cached_values, kv_dim).chain(by_rows(view.values, kv_dim));
         for (weight, value) in scores.iter().zip(values) {
             for (out, value) in out.iter_mut().zip(value.get(at..at + head_dim).unwrap_or(&[])) {
                 *out += weight * value;

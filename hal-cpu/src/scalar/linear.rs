@@ -3,6 +3,7 @@
 use mobiedit_core::rank_one::RankOne;
 
 use super::product::{multiply, prepare};
+use super::rows::{by_rows, by_rows_mut};
 use super::sums::dot;
 use crate::checked::Linear;
 use crate::scratch::Scratch;
@@ -11,14 +12,14 @@ use crate::scratch::Scratch;
 pub(crate) fn linear(op: Linear<'_>, scratch: &mut Scratch<'_>) {
     let (inputs, outputs) = (op.weight.cols(), op.weight.rows());
     let tile = scratch.tile_rows(inputs);
-    for (x, out) in op.x.chunks(tile * inputs).zip(op.out.chunks_mut(tile * outputs)) {
+    for (x, out) in op.x.chunks((tile * inputs).max(1)).zip(op.out.chunks_mut((tile * outputs).max(1))) {
         let (tile, mut row) = prepare(x, op.weight, op.activation, scratch.split().0);
         for channel in 0..outputs {
-            let column = out.iter_mut().skip(channel).step_by(outputs);
+            let column = out.iter_mut().skip(channel).step_by(outputs.max(1));
             multiply(op.weight, channel, &tile, &mut row, column);
         }
     }
-    for (x, out) in op.x.chunks_exact(inputs).zip(op.out.chunks_exact_mut(outputs)) {
+    for (x, out) in by_rows(op.x, inputs).zip(by_rows_mut(op.out, outputs)) {
         let bias = op.bias.map_or(&[][..], |b| b.bytes());
         add_terms(bias, op.side, x, out);
     }

@@ -10,5 +10,6 @@ pub(crate) mod product;
 pub(crate) mod readout;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
+pub(crate) mod rows;
 pub(crate) mod sums;
 pub(crate) mod swiglu;

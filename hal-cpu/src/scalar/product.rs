@@ -10,6 +10,7 @@ use mobiedit_backends::op::Activation;
 use mobiedit_backends::quant::{quantize_row_i16, quantize_row_i16_static};
 use mobiedit_backends::weights::{Format, Matrix};
 
+use super::rows::{by_rows, by_rows_mut};
 use super::sums::dot;
 
 /// Integer weights that share a scale.
@@ -67,7 +68,7 @@ pub(crate) fn prepare<'s>(
     if !is_integer(weight.format(), activation) {
         return (Inputs::Float(x), weights);
     }
-    let tile = x.chunks_exact(width).zip(activations.chunks_exact_mut(width));
+    let tile = by_rows(x, width).zip(by_rows_mut(activations, width));
     for ((x, levels), scale) in tile.zip(scales.iter_mut()) {
         *scale = quantize_row(x, activation, levels);
     }
@@ -86,13 +87,13 @@ pub(crate) fn multiply<'o>(
     match *inputs {
         Inputs::Float(x) => {
             dequantize_row(weight.format(), bytes, row.numbers);
-            for (out, x) in out.zip(x.chunks_exact(width)) {
+            for (out, x) in out.zip(by_rows(x, width)) {
                 *out = dot(row.numbers, x);
             }
         }
         Inputs::Integer(levels, scales) => {
             unpack_row(weight.format(), bytes, row.levels, row.numbers);
-            for ((out, x), scale) in out.zip(levels.chunks_exact(width)).zip(scales) {
+            for ((out, x), scale) in out.zip(by_rows(levels, width)).zip(scales) {
                 *out = integer_dot(row.levels, row.numbers, x) * scale;
             }
         }
@@ -112,7 +113,7 @@ fn integer_dot(levels: &[i8], scales: &[f32], x: &[i16]) -> f32 {
 /// Splits a row of Q8_0 or Q4_0 into integers, `(width)`, and scales, `(width / 32)`.
 #[inline(always)]
 pub(crate) fn unpack_row(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut [f32]) {
-    let blocks = bytes.chunks_exact(format.block_bytes()).zip(levels.chunks_exact_mut(BLOCK)).zip(scales);
+    let blocks = by_rows(bytes, format.block_bytes()).zip(levels.chunks_exact_mut(BLOCK)).zip(scales);
     for ((block, levels), scale) in blocks {
         let [low, high, packed @ ..] = block else { continue };
         *scale = f16::from_le_bytes([*low, *high]).to_f32();

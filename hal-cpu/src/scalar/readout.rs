@@ -29,12 +29,22 @@ pub struct Statistics {
 
 impl Default for Statistics {
     fn default() -> Self {
-        let (max, clean_max) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
-        Self { max, sum: 0.0, difference: 0.0, best: 0, target: 0.0, clean_max, clean_sum: 0.0 }
+        Self::NEW
     }
 }
 
 impl Statistics {
+    /// Nothing seen yet.
+    pub const NEW: Self = Self {
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+        difference: 0.0,
+        best: 0,
+        target: 0.0,
+        clean_max: f32::NEG_INFINITY,
+        clean_sum: 0.0,
+    };
+
     /// Takes in the next chunk of logits, whose first has the index `first`; `clean` are the row's clean logits.
     #[inline(always)]
     pub(crate) fn update(&mut self, read: Read, first: usize, logits: &[f32], clean: &[f32]) {
@@ -101,9 +111,9 @@ pub(crate) fn readout(op: Readout<'_>, scratch: &mut Scratch<'_>) {
     let (inputs, vocab) = (op.head.cols(), op.head.rows());
     let tile = scratch.tile_rows(inputs).min(scratch.statistics.len()).min(scratch.logits.len() / CHUNK);
     let mut reads = op.reads.iter().copied().cycle();
-    for (x, out) in op.x.chunks(tile * inputs).zip(op.out.chunks_mut(tile * READOUT_WIDTH)) {
+    for (x, out) in op.x.chunks((tile * inputs).max(1)).zip(op.out.chunks_mut((tile * READOUT_WIDTH).max(1))) {
         let (room, logits, statistics) = scratch.split();
-        let rows = statistics.get_mut(..x.len() / inputs).unwrap_or_default();
+        let rows = statistics.get_mut(..x.len() / inputs.max(1)).unwrap_or_default();
         rows.fill(Statistics::default());
         let (tile, mut weights) = prepare(x, op.head, op.activation, room);
         for first in (0..vocab).step_by(CHUNK) {

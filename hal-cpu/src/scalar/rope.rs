@@ -2,11 +2,13 @@
 
 use mobiedit_backends::op::RopePairs;
 
+use super::rows::by_rows_mut;
+
 /// Turns the pairs of every head of one row in place. `x`, `(heads, head_dim)`; `table`, `(head_dim)`: cosines, then sines.
 pub(crate) fn rope(x: &mut [f32], table: &[f32], pairs: RopePairs) {
     let half = table.len() / 2;
     let (cosines, sines) = table.split_at(half);
-    for head in x.chunks_exact_mut(table.len()) {
+    for head in by_rows_mut(x, table.len()) {
         match pairs {
             RopePairs::Halves => {
                 let (first, second) = head.split_at_mut(half);

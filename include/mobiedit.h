@@ -1,0 +1,493 @@
+/*
+ * MobiEdit: edits what a language model knows, with forward passes alone, in memory that the caller gives.
+ *
+ * Made from src/capi by `cargo xtask header`: do not change it by hand.
+ *
+ *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash.
+ *   2. mobiedit_footprint, mobiedit_init, mobiedit_edit.
+ *   3. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
+ *   4. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
+ *
+ * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
+ * One state must not be used by two threads at a time; different states are independent. Nothing is allocated.
+ */
+
+#ifndef MOBIEDIT_H
+#define MOBIEDIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// All went well.
+#define MOBIEDIT_OK 0
+
+// The edit has an outcome: `mobiedit_get_progress` says which, `mobiedit_get_patch` and `mobiedit_apply` can be called.
+#define MOBIEDIT_ENDED 1
+
+// A pointer that is needed is NULL.
+#define MOBIEDIT_ERR_NULL -1
+
+// A pointer has not the alignment of what it points to; `memory` needs `MOBIEDIT_ALIGNMENT`.
+#define MOBIEDIT_ERR_ALIGNMENT -2
+
+// A lent buffer is too small: `mobiedit_footprint`, `mobiedit_cpu_footprint` and `mobiedit_checkpoint_len` say how much is needed.
+#define MOBIEDIT_ERR_TOO_SMALL -3
+
+// `abi` of a config is not the library's `MOBIEDIT_ABI`: header and library are of different versions.
+#define MOBIEDIT_ERR_VERSION -4
+
+// A setting is outside its range.
+#define MOBIEDIT_ERR_CONFIG -5
+
+// The problem does not fit the model: prompts, subject positions, target or layer.
+#define MOBIEDIT_ERR_PROBLEM -6
+
+// Sample keys, bank or readers are no whole rows, not finite, or the calibration file is damaged or of another model's sizes.
+#define MOBIEDIT_ERR_STATISTICS -7
+
+// The state was not initialised, has no edit, or its edit has not ended.
+#define MOBIEDIT_ERR_STATE -8
+
+// The checkpoint is damaged, or of another version of the library.
+#define MOBIEDIT_ERR_CHECKPOINT -9
+
+// The checkpoint belongs to another edit: other problem, settings, statistics or model.
+#define MOBIEDIT_ERR_OTHER_EDIT -10
+
+// The model gave a NaN or an infinity.
+#define MOBIEDIT_ERR_NOT_FINITE -11
+
+// The key or the value at the subject is zero, or the prompts' keys cancel each other.
+#define MOBIEDIT_ERR_DEGENERATE -12
+
+// The backend failed: the edit is where it was, and the same call tries again. The backend's own code is in the progress.
+#define MOBIEDIT_ERR_BACKEND -13
+
+// The bytes are no GGUF of a model that is supported.
+#define MOBIEDIT_ERR_MODEL -14
+
+// No room for another patch, or a patch that is not applied.
+#define MOBIEDIT_ERR_PATCH -15
+
+// A token outside the vocabulary, or a layer outside the model.
+#define MOBIEDIT_ERR_RANGE -16
+
+// The text is longer than the context.
+#define MOBIEDIT_ERR_CONTEXT -17
+
+// The backend cannot do this.
+#define MOBIEDIT_ERR_UNSUPPORTED -18
+
+// The version of structs and functions. A config's `abi` has to be this.
+#define MOBIEDIT_ABI 1
+
+// What `memory` has to be aligned to, in bytes.
+#define MOBIEDIT_ALIGNMENT 8
+
+// Most prompts of a problem, essence prompts included.
+#define MOBIEDIT_MAX_PROMPTS 16
+
+// Longest target in tokens.
+#define MOBIEDIT_MAX_TARGET_TOKENS 32
+
+// A prompt that should end in the target.
+#define MOBIEDIT_REWRITE 0
+
+// A prompt about the subject, "{subject} is a", whose last row's distribution should stay as it was.
+#define MOBIEDIT_ESSENCE 1
+
+// This project's settings.
+#define MOBIEDIT_DEFAULT 0
+
+// The published settings, at their published cost.
+#define MOBIEDIT_PAPER 1
+
+// The last unit was the clean pass.
+#define MOBIEDIT_PHASE_PREFILL 0
+
+// The last unit tried values of the bank as starts.
+#define MOBIEDIT_PHASE_BANK 1
+
+// The last unit was an optimiser step.
+#define MOBIEDIT_PHASE_SEARCH 2
+
+// The last unit tested the model as it will be written.
+#define MOBIEDIT_PHASE_VERIFY 3
+
+// The edit has ended.
+#define MOBIEDIT_PHASE_DONE 4
+
+// The edit goes on.
+#define MOBIEDIT_RUNNING 0
+
+// The model with the patch says the target.
+#define MOBIEDIT_SUCCESS 1
+
+// The search has ended without success; its best patch can be had all the same.
+#define MOBIEDIT_EXHAUSTED 2
+
+// 8-byte words of a `mobiedit` state.
+#define MOBIEDIT_STATE_WORDS 160
+
+// 8-byte words of a `mobiedit_cpu`.
+#define MOBIEDIT_CPU_WORDS 448
+
+// Activations are int16 with a scale per row.
+#define MOBIEDIT_W8A16 0
+
+// Activations are float: slower, for comparison.
+#define MOBIEDIT_FLOAT 1
+
+// The sizes of a model.
+typedef struct mobiedit_spec {
+  // Width of the residual stream, and of the value vector.
+  uint32_t d_model;
+  // Width of the MLP's inner layer, and of a key.
+  uint32_t d_ff;
+  // Number of decoder layers.
+  uint32_t layers;
+  // Width of one token's keys in one layer: KV heads times head dimension.
+  uint32_t kv_dim;
+  // Number of tokens in the vocabulary.
+  uint32_t vocab;
+  // Longest sequence in tokens.
+  uint32_t max_tokens;
+} mobiedit_spec;
+
+// One token sequence of an edit.
+typedef struct mobiedit_prompt {
+  // For MOBIEDIT_REWRITE: prefix, prompt and all target tokens but the last. For MOBIEDIT_ESSENCE: all of it.
+  const uint32_t *tokens;
+  // Number of tokens.
+  size_t tokens_len;
+  // Position of the subject's last token, from 0.
+  uint32_t subject_last;
+  // MOBIEDIT_REWRITE or MOBIEDIT_ESSENCE.
+  uint32_t role;
+} mobiedit_prompt;
+
+// What an edit is asked to do. It, the prompts and the tokens have to stay as they are until the edit is left.
+typedef struct mobiedit_problem {
+  // The rewrite prompts, then the essence prompts.
+  const struct mobiedit_prompt *prompts;
+  // Number of prompts, at most MOBIEDIT_MAX_PROMPTS.
+  size_t prompts_len;
+  // The target's tokens.
+  const uint32_t *target;
+  // Number of target tokens, at most MOBIEDIT_MAX_TARGET_TOKENS.
+  size_t target_len;
+  // The edit layer, from 0; not the last one.
+  uint32_t layer;
+  // Seed of the random directions.
+  uint64_t seed;
+} mobiedit_problem;
+
+// What one candidate costs.
+typedef struct mobiedit_loss {
+  // Mean over the rewrite prompts of the mean over target tokens of -log P(token), in nats.
+  float nll;
+  // Mean over the essence prompts of KL(P_edited || P_clean) at the last token, in nats; 0 without one.
+  float kl;
+  // Number of target tokens, over all rewrite prompts, that are the argmax.
+  uint32_t hits;
+  // Number of target tokens over all rewrite prompts.
+  uint32_t targets;
+} mobiedit_loss;
+
+// A rank-one patch of one layer's `down_proj`: W' = W + lambda u^T.
+typedef struct mobiedit_patch {
+  // The layer, from 0.
+  uint32_t layer;
+  // What the patch looks for, (d_ff).
+  const float *u;
+  // What it adds, (d_model).
+  const float *lambda;
+} mobiedit_patch;
+
+// A model that can be run forward: the firmware's own, or the built-in one of `mobiedit_cpu_init`.
+//
+// Every callback gets `context`, returns 0 or a code of its own, and has to give the same numbers for the same arguments and
+// applied patches. A callback that returns something else than 0 stops the unit of work that called it: nothing is lost,
+// and the next `mobiedit_step` tries again.
+typedef struct mobiedit_backend {
+  // The model's sizes.
+  struct mobiedit_spec spec;
+  // Handed to every callback.
+  void *context;
+  // The clean pass. `keys`, (prompts_len, d_ff), receives the input of the edit layer's `down_proj` at each prompt's
+  // subject_last; if `echo` is not negative, a row more, with that at position `echo` of the first prompt. `value`,
+  // (d_model), receives its output at the first prompt's subject_last. `cache` is for the callbacks' own use until the next
+  // prefill: `losses` gets it as it was left.
+  int32_t (*prefill)(void *context,
+                     const struct mobiedit_problem *problem,
+                     int64_t echo,
+                     float *cache,
+                     size_t cache_len,
+                     float *keys,
+                     float *value);
+  // Losses of `count` candidates: `deltas`, (count, d_model), each added to the edit layer's output at subject_last of each
+  // prompt. Of the prompts, those count whose bit is set in `which` (bit 0 is the first).
+  int32_t (*losses)(void *context,
+                    const struct mobiedit_problem *problem,
+                    uint32_t which,
+                    float *cache,
+                    size_t cache_len,
+                    const float *deltas,
+                    size_t count,
+                    struct mobiedit_loss *out);
+  // Loss of the model as it stands, with its applied patches and without any delta, over all rewrite prompts; kl is 0.
+  int32_t (*evaluate)(void *context,
+                      const struct mobiedit_problem *problem,
+                      struct mobiedit_loss *out);
+  // W key of the `down_proj` at `layer`, patches included: `key`, (d_ff), `out`, (d_model). Only MOBIEDIT_PAPER calls it.
+  int32_t (*project)(void *context, uint32_t layer, const float *key, float *out);
+  // Adds a patch, whose numbers it has to copy, and names it by a number.
+  int32_t (*apply)(void *context, const struct mobiedit_patch *patch, uint32_t *id);
+  // Takes a patch off again.
+  int32_t (*remove)(void *context, uint32_t id);
+  // Greedy generation behind `prompt` until a token of `stop` or `out_len` tokens. May be NULL.
+  int32_t (*generate)(void *context,
+                      const uint32_t *prompt,
+                      size_t prompt_len,
+                      const uint32_t *stop,
+                      size_t stop_len,
+                      uint32_t *out,
+                      size_t out_len,
+                      size_t *written);
+} mobiedit_backend;
+
+// Samples from the edit layer, half-precision floats as their bits. All may be absent: the search then takes more forward passes.
+typedef struct mobiedit_statistics {
+  // Keys of ordinary text, (n, d_ff).
+  const uint16_t *samples;
+  // Number of halves.
+  size_t samples_len;
+  // Values of other subjects' last tokens, (n, d_model).
+  const uint16_t *bank;
+  // Number of halves.
+  size_t bank_len;
+  // What the layers above read, (n, d_model).
+  const uint16_t *readers;
+  // Number of halves.
+  size_t readers_len;
+} mobiedit_statistics;
+
+// Settings and buffers of an editor. All zero but `abi`, `backend` and `memory` means the settings of MOBIEDIT_DEFAULT.
+typedef struct mobiedit_config {
+  // Has to be MOBIEDIT_ABI.
+  uint32_t abi;
+  // MOBIEDIT_DEFAULT or MOBIEDIT_PAPER.
+  uint32_t preset;
+  // Most optimiser steps; 0: the preset's.
+  uint32_t max_steps;
+  // Most candidates of one call of `losses`, memory against speed; 0: the preset's. Changes no result.
+  uint32_t batch;
+  // Directions per step; 0: the preset's.
+  uint32_t directions;
+  // Least probability of the target for success, in 0..1; 0: the preset's.
+  float min_probability;
+  // The probability that the search aims at; 0: the preset's.
+  float aim;
+  // The model. The struct has to stay until the editor is left.
+  const struct mobiedit_backend *backend;
+  // Samples from the edit layer, or NULL. What it points to has to stay until the edit is left.
+  const struct mobiedit_statistics *statistics;
+  // The editor's memory, aligned to MOBIEDIT_ALIGNMENT; it stays the editor's until the editor is left.
+  void *memory;
+  // Its bytes: `mobiedit_footprint` says how many an edit needs.
+  size_t memory_len;
+} mobiedit_config;
+
+// The state of an editor. Allocated by the caller anywhere, filled by `mobiedit_init`, not to be copied or looked into.
+typedef struct mobiedit {
+  // The library's affair.
+  uint64_t opaque[MOBIEDIT_STATE_WORDS];
+} mobiedit;
+
+// What the last unit of work did, and the totals so far.
+typedef struct mobiedit_progress {
+  // MOBIEDIT_PHASE_...: the unit that was done.
+  uint32_t phase;
+  // MOBIEDIT_RUNNING, MOBIEDIT_SUCCESS or MOBIEDIT_EXHAUSTED.
+  uint32_t outcome;
+  // Optimiser steps done.
+  uint32_t step;
+  // Most optimiser steps.
+  uint32_t max_steps;
+  // The objective.
+  float loss;
+  // Its -log P part, in nats.
+  float nll;
+  // Its divergence part, in nats.
+  float kl;
+  // Geometric mean of the target tokens' probabilities.
+  float p_target;
+  // Evaluations of one candidate over all prompts.
+  uint64_t forward_passes;
+  // Token rows computed.
+  uint64_t rows;
+} mobiedit_progress;
+
+// Model, sizes and buffers of the built-in backend.
+typedef struct mobiedit_cpu_config {
+  // Has to be MOBIEDIT_ABI.
+  uint32_t abi;
+  // MOBIEDIT_W8A16 or MOBIEDIT_FLOAT.
+  uint32_t activations;
+  // The model: a GGUF v3 as it lies in memory or flash, aligned to 4 bytes. It has to stay.
+  const uint8_t *model;
+  // Its bytes.
+  size_t model_len;
+  // Token rows of a forward pass at once: at least those of the longest prompt, and of all prompts from subject_last on. More
+  // are faster; no result changes.
+  uint32_t rows;
+  // Most patches that are applied at a time, one for the editor's tests of its own included; at most 128.
+  uint32_t patches;
+  // Most tokens of a generation, prompt included; 0 for none.
+  uint32_t context;
+  // The backend's memory, aligned to MOBIEDIT_ALIGNMENT.
+  void *memory;
+  // Its bytes: `mobiedit_cpu_footprint` says how many it takes.
+  size_t memory_len;
+} mobiedit_cpu_config;
+
+// The state of the built-in backend. Allocated by the caller, filled by `mobiedit_cpu_init`, not to be copied or looked into.
+typedef struct mobiedit_cpu {
+  // The library's affair.
+  uint64_t opaque[MOBIEDIT_CPU_WORDS];
+} mobiedit_cpu;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// What a code means, in English; never NULL. A positive number and a number that is no code have a text too.
+const char *mobiedit_strerror(int32_t code);
+
+// The library's version: major * 10000 + minor * 100 + patch.
+uint32_t mobiedit_version(void);
+
+// The version of the checkpoints that this library writes and reads.
+uint32_t mobiedit_checkpoint_version(void);
+
+// Bytes of `memory` that an editor with this config needs for this problem, to `bytes`. The config's `memory` may be NULL.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say.
+int32_t mobiedit_footprint(const struct mobiedit_config *config,
+                           const struct mobiedit_problem *problem,
+                           size_t *bytes);
+
+// Makes an editor of the bytes at `state`: settings, backend and memory of `config`, which is copied. No edit begins yet.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say; what `config` points to stays until the editor
+// is used no more.
+int32_t mobiedit_init(struct mobiedit *state,
+                      const struct mobiedit_config *config);
+
+// Begins an edit; one that was running is left. Patches stay applied.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say; what `problem` points to stays until another
+// edit begins or the editor is used no more.
+int32_t mobiedit_edit(struct mobiedit *state,
+                      const struct mobiedit_problem *problem);
+
+// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics.
+//
+// # Safety
+// As `mobiedit_edit`; `len` bytes are at `bytes`.
+int32_t mobiedit_resume(struct mobiedit *state,
+                        const struct mobiedit_problem *problem,
+                        const uint8_t *bytes,
+                        size_t len);
+
+// Does one unit of work: the clean pass, a batch of starts, an optimiser step, or a verification. Returns MOBIEDIT_OK while
+// there is more to do, MOBIEDIT_ENDED once the edit has an outcome, or an error, after which the edit is where it was and the
+// same call tries again.
+//
+// # Safety
+// `state` is NULL or a state; what its config and problem point to is still there.
+int32_t mobiedit_step(struct mobiedit *state);
+
+// What the last unit of work did.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be.
+int32_t mobiedit_get_progress(struct mobiedit *state, struct mobiedit_progress *out);
+
+// What the callback returned that made `mobiedit_step`, `mobiedit_apply` or `mobiedit_undo` fail; 0 if none did.
+//
+// # Safety
+// `state` is NULL or a state.
+int32_t mobiedit_backend_code(struct mobiedit *state);
+
+// Bytes of a checkpoint of an edit on a model of this width.
+size_t mobiedit_checkpoint_len(uint32_t d_model);
+
+// Writes the edit's state to the front of `bytes`, at any time between two steps; how many bytes that are to `written`.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be; `len` bytes are at `bytes`.
+int32_t mobiedit_checkpoint(struct mobiedit *state,
+                            uint8_t *bytes,
+                            size_t len,
+                            size_t *written);
+
+// The patch of an edit that has ended, to `out`: its numbers lie in the editor's memory until another edit begins. It is
+// not applied.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be.
+int32_t mobiedit_get_patch(struct mobiedit *state,
+                           struct mobiedit_patch *out);
+
+// Applies the patch of the edit that has ended; `id` receives the number that `mobiedit_undo` takes.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be.
+int32_t mobiedit_apply(struct mobiedit *state,
+                       uint32_t *id);
+
+// Takes an applied patch off again.
+//
+// # Safety
+// `state` is NULL or a state.
+int32_t mobiedit_undo(struct mobiedit *state, uint32_t id);
+
+// Greedy generation with the applied patches: writes the likeliest tokens behind `prompt` to `out`, until one is in `stop`
+// (which is not written) or `out_len` are there; how many there are to `written`.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be, of the lengths given.
+int32_t mobiedit_generate(struct mobiedit *state,
+                          const uint32_t *prompt,
+                          size_t prompt_len,
+                          const uint32_t *stop,
+                          size_t stop_len,
+                          uint32_t *out,
+                          size_t out_len,
+                          size_t *written);
+
+// Bytes of `memory` that a backend with this config needs, to `bytes`. The config's `memory` may be NULL.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say.
+int32_t mobiedit_cpu_footprint(const struct mobiedit_cpu_config *config,
+                               size_t *bytes);
+
+// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say; what `config` points to stays until the
+// backend is used no more.
+int32_t mobiedit_cpu_init(struct mobiedit_cpu *cpu,
+                          const struct mobiedit_cpu_config *config,
+                          struct mobiedit_backend *backend);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* MOBIEDIT_H */

@@ -1,0 +1,27 @@
+//! The C interface: `libmobiedit.a` and `include/mobiedit.h`. no_std, no allocation, no panic; all memory is the caller's.
+//!
+//! In the shape of littlefs: a config with sizes and buffers whose zeros mean defaults, callbacks with a `void *context`, a
+//! state that the caller allocates, negative codes. Token ids go in and out, no text but that of errors.
+//!
+//! Layers, top down: `editor` (an edit, one unit of work per call), `cpu` (the built-in backend on a GGUF in memory or
+//! flash, which is a [`mobiedit_backend`] like the firmware's own), `callbacks` (that struct as the editor's
+//! `ForwardBackend`), `memory` (the caller's bytes, divided), `types` and `code` (what crosses).
+//!
+//! An editor alone links no CPU backend: nothing of `editor` names it.
+
+#![allow(non_camel_case_types, reason = "types are named as in the header")]
+#![allow(unsafe_code, reason = "pointers from C; every block says who guarantees what")]
+
+mod callbacks;
+mod code;
+mod cpu;
+mod editor;
+mod memory;
+#[cfg(feature = "panic-handler")]
+mod panic;
+mod types;
+
+pub use code::*;
+pub use cpu::*;
+pub use editor::*;
+pub use types::*;

@@ -1,0 +1,174 @@
+//! The C interface from C: programs of `tests/c` compiled with warnings as errors, on this machine plain, under ASan and under
+//! valgrind, and with other compilers for other targets under QEMU.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::library::{AARCH64_MUSL, HEXAGON, HOST, THUMB, Target};
+use crate::report::Report;
+use crate::{header, tools, workspace};
+
+const PROGRAMS: [&str; 3] = ["smoke", "callbacks", "edit"];
+const STRICT: [&str; 5] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1"];
+
+/// The command of a bare-metal Cortex-M4F.
+const MPS2: [&str; 12] = [
+    "-M",
+    "mps2-an386",
+    "-cpu",
+    "cortex-m4",
+    "-nographic",
+    "-monitor",
+    "none",
+    "-serial",
+    "none",
+    "-semihosting-config",
+    "enable=on,target=native",
+    "-kernel",
+];
+
+/// The line of a program's output that starts with `patch`: the fingerprint of its edit.
+fn patch_of(output: &str) -> anyhow::Result<String> {
+    let line = output.lines().find_map(|line| line.split_once("patch ").map(|(_, rest)| rest.trim().to_owned()));
+    line.with_context(|| format!("no fingerprint of a patch in {output:?}"))
+}
+
+/// A way to compile and run.
+struct Way<'w> {
+    name: &'w str,
+    compiler: PathBuf,
+    flags: &'w [&'w str],
+    /// Sources besides the program's own.
+    with: &'w [&'w str],
+    runner: &'w [&'w str],
+}
+
+/// All ways, each with all programs.
+pub(crate) fn run(sh: &Shell, report: &mut Report) {
+    report.step("include/mobiedit.h is what src/capi says", header::check);
+    let mut patches = Vec::new();
+    let gcc = || tools::program(sh, "gcc", "gcc");
+    let plain = Way { name: "gcc", compiler: "gcc".into(), flags: &[], with: &[], runner: &[] };
+    let sanitized = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let asan = Way { name: "gcc with ASan", flags: &sanitized, compiler: "gcc".into(), with: &[], runner: &[] };
+    let memcheck = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full"];
+    let valgrind =
+        Way { name: "gcc under valgrind", compiler: "gcc".into(), flags: &["-g"], with: &[], runner: &memcheck };
+    for (way, ready) in
+        [(plain, gcc()), (asan, gcc()), (valgrind, gcc().and_then(|()| tools::program(sh, "valgrind", "valgrind")))]
+    {
+        way.all(sh, report, &HOST, ready, &mut patches);
+    }
+
+    let arm = tools::program(sh, "arm-none-eabi-gcc", "gcc-arm-none-eabi")
+        .and_then(|()| newlib(sh))
+        .and_then(|()| tools::program(sh, "qemu-system-arm", "qemu-system-arm"))
+        .and_then(|()| tools::rust_target(sh, THUMB.triple));
+    let cortex = [
+        "-mcpu=cortex-m4",
+        "-mthumb",
+        "-mfloat-abi=hard",
+        "-mfpu=fpv4-sp-d16",
+        "--specs=rdimon.specs",
+        "-Ttests/c/mps2.ld",
+        "-Wl,--gc-sections",
+    ];
+    let qemu: Vec<&str> = [&["qemu-system-arm"], MPS2.as_slice()].concat();
+    let compiler = "arm-none-eabi-gcc".into();
+    Way {
+        name: "arm-none-eabi-gcc on Cortex-M under QEMU",
+        compiler,
+        flags: &cortex,
+        with: &["mps2.c"],
+        runner: &qemu,
+    }
+    .all(sh, report, &THUMB, arm, &mut patches);
+
+    let qemu_user = || tools::program(sh, "qemu-hexagon", "qemu-user");
+    let zig = tools::zig_cc(sh);
+    for (name, flags, target, ready, runner) in [
+        (
+            "zig cc on AArch64 under QEMU",
+            ["--target=aarch64-linux-musl"].as_slice(),
+            &AARCH64_MUSL,
+            tools::rust_target(sh, AARCH64_MUSL.triple),
+            ["qemu-aarch64"].as_slice(),
+        ),
+        (
+            "zig cc on Hexagon under QEMU",
+            ["--target=hexagon-linux-musl", "-mcpu=hexagonv66", "-static"].as_slice(),
+            &HEXAGON,
+            tools::rust_source(sh),
+            ["qemu-hexagon", "-cpu", "v67"].as_slice(),
+        ),
+    ] {
+        let (compiler, ready) = match &zig {
+            Ok(zig) => (zig.clone(), ready.and_then(|()| qemu_user())),
+            Err(reason) => (PathBuf::new(), Err(reason.clone())),
+        };
+        Way { name, compiler, flags, with: &[], runner }.all(sh, report, target, ready, &mut patches);
+    }
+    report.step("every C program found the same patch", || -> anyhow::Result<()> {
+        patches.dedup();
+        anyhow::ensure!(patches.len() == 1, "these patches were found: {patches:?}");
+        Ok(())
+    });
+}
+
+/// The C library of the Arm compiler.
+fn newlib(sh: &Shell) -> Result<(), String> {
+    let found = cmd!(sh, "arm-none-eabi-gcc --print-file-name=rdimon.specs")
+        .quiet()
+        .read()
+        .is_ok_and(|path| path.contains('/'));
+    if found { Ok(()) } else { tools::package(sh, "libnewlib-arm-none-eabi") }
+}
+
+impl Way<'_> {
+    /// Builds the library and every program, and runs them.
+    fn all(
+        &self,
+        sh: &Shell,
+        report: &mut Report,
+        target: &Target,
+        ready: Result<(), String>,
+        patches: &mut Vec<String>,
+    ) {
+        if let Err(reason) = ready {
+            return report.not_run(&format!("C programs, {}", self.name), &reason);
+        }
+        for program in PROGRAMS {
+            report.step(&format!("tests/c/{program}.c, {}", self.name), || -> anyhow::Result<()> {
+                let library = target.build(sh)?;
+                let output = self.one(sh, program, &library)?;
+                eprintln!("{output}");
+                if program == "edit" {
+                    patches.push(patch_of(&output)?);
+                }
+                Ok(())
+            });
+        }
+    }
+
+    fn one(&self, sh: &Shell, program: &str, library: &Path) -> anyhow::Result<String> {
+        let root = workspace::root();
+        let folder = root.join("target/c").join(self.name.replace(' ', "-"));
+        fs::create_dir_all(&folder)?;
+        let out = folder.join(program);
+        let source = |name: &str| root.join("tests/c").join(name);
+        let mut sources: Vec<PathBuf> = [format!("{program}.c")].iter().map(|name| source(name)).collect();
+        sources.extend(self.with.iter().map(|name| source(name)));
+        if program == "edit" {
+            sources.push(source("model.S"));
+        }
+        let model = format!("-DMODEL=\"{}\"", root.join("tests/fixtures/small.gguf").display());
+        let (compiler, flags) = (&self.compiler, self.flags);
+        cmd!(sh, "{compiler} {STRICT...} {flags...} -Iinclude {model} {sources...} {library} -lm -o {out}").run()?;
+        let words: Vec<&Path> = self.runner.iter().map(Path::new).chain([out.as_path()]).collect();
+        let (first, rest) = words.split_first().expect("a program");
+        Ok(sh.cmd(first).args(rest).read()?)
+    }
+}
