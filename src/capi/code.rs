@@ -37,7 +37,7 @@ pub const MOBIEDIT_ERR_OTHER_EDIT: i32 = -10;
 pub const MOBIEDIT_ERR_NOT_FINITE: i32 = -11;
 /// The key or the value at the subject is zero, or the prompts' keys cancel each other.
 pub const MOBIEDIT_ERR_DEGENERATE: i32 = -12;
-/// The backend failed: the edit is where it was, and the same call tries again. The backend's own code is in the progress.
+/// A callback failed: the edit is where it was, and the same call tries again. `mobiedit_backend_code` is what it returned.
 pub const MOBIEDIT_ERR_BACKEND: i32 = -13;
 /// The bytes are no GGUF of a model that is supported.
 pub const MOBIEDIT_ERR_MODEL: i32 = -14;
