@@ -87,11 +87,21 @@ impl Written<'_> {
     fn rust(&self) -> String {
         let name = self.args.name.to_uppercase();
         let mut out = format!("//! {}\n\nuse mobiedit_core::problem::{{Prompt, Role}};\n\n", self.about());
-        for (suffix, ids) in [("TEXT", self.text), ("TARGET", &self.prompts.target)] {
-            let _ = writeln!(out, "pub const {name}_{suffix}: &[u32] = &[{}];", listed(ids));
+        let (layer, seed) = (self.layer.to_string(), self.args.seed.to_string());
+        for (about, suffix, of, value) in [
+            (
+                "The prompt as a user would type it, for generation.",
+                "TEXT",
+                "&[u32]",
+                format!("&[{}]", listed(self.text)),
+            ),
+            ("The target's tokens.", "TARGET", "&[u32]", format!("&[{}]", listed(&self.prompts.target))),
+            ("The edit layer, from 0.", "LAYER", "usize", layer),
+            ("Seed of the search.", "SEED", "u64", seed),
+        ] {
+            let _ = writeln!(out, "/// {about}\npub const {name}_{suffix}: {of} = {value};");
         }
-        let _ = writeln!(out, "pub const {name}_LAYER: usize = {};", self.layer);
-        let _ = writeln!(out, "pub const {name}_SEED: u64 = {};", self.args.seed);
+        let _ = writeln!(out, "/// The rewrite prompts, then the essence prompts.");
         let _ = writeln!(out, "pub const {name}_PROMPTS: &[Prompt<'static>] = &[");
         for TokenPrompt { tokens, subject_last, role } in &self.prompts.prompts {
             let ids = listed(tokens);

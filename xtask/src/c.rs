@@ -30,8 +30,12 @@ const MPS2: [&str; 12] = [
     "-kernel",
 ];
 
+/// What arm-none-eabi-gcc compiles and links with for it.
+pub(crate) const CORTEX_M: [&str; 6] =
+    ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-Ttests/c/mps2.ld", "-Wl,--gc-sections"];
+
 /// The line of a program's output that starts with `patch`: the fingerprint of its edit.
-fn patch_of(output: &str) -> anyhow::Result<String> {
+pub(crate) fn patch_of(output: &str) -> anyhow::Result<String> {
     let line = output.lines().find_map(|line| line.split_once("patch ").map(|(_, rest)| rest.trim().to_owned()));
     line.with_context(|| format!("no fingerprint of a patch in {output:?}"))
 }
@@ -63,19 +67,7 @@ pub(crate) fn run(sh: &Shell, report: &mut Report) {
         way.all(sh, report, &HOST, ready, &mut patches);
     }
 
-    let arm = tools::program(sh, "arm-none-eabi-gcc", "gcc-arm-none-eabi")
-        .and_then(|()| newlib(sh))
-        .and_then(|()| tools::program(sh, "qemu-system-arm", "qemu-system-arm"))
-        .and_then(|()| tools::rust_target(sh, THUMB.triple));
-    let cortex = [
-        "-mcpu=cortex-m4",
-        "-mthumb",
-        "-mfloat-abi=hard",
-        "-mfpu=fpv4-sp-d16",
-        "--specs=rdimon.specs",
-        "-Ttests/c/mps2.ld",
-        "-Wl,--gc-sections",
-    ];
+    let cortex = [CORTEX_M.as_slice(), &["--specs=rdimon.specs"]].concat();
     let qemu: Vec<&str> = [&["qemu-system-arm"], MPS2.as_slice()].concat();
     let compiler = "arm-none-eabi-gcc".into();
     Way {
@@ -85,7 +77,7 @@ pub(crate) fn run(sh: &Shell, report: &mut Report) {
         with: &["mps2.c"],
         runner: &qemu,
     }
-    .all(sh, report, &THUMB, arm, &mut patches);
+    .all(sh, report, &THUMB, cortex_m_ready(sh), &mut patches);
 
     let qemu_user = || tools::program(sh, "qemu-hexagon", "qemu-user");
     let zig = tools::zig_cc(sh);
@@ -116,6 +108,30 @@ pub(crate) fn run(sh: &Shell, report: &mut Report) {
         anyhow::ensure!(patches.len() == 1, "these patches were found: {patches:?}");
         Ok(())
     });
+}
+
+/// Installs what C programs on a Cortex-M under QEMU take.
+pub(crate) fn cortex_m_ready(sh: &Shell) -> Result<(), String> {
+    tools::program(sh, "arm-none-eabi-gcc", "gcc-arm-none-eabi")?;
+    newlib(sh)?;
+    tools::program(sh, "qemu-system-arm", "qemu-system-arm")?;
+    tools::rust_target(sh, THUMB.triple)
+}
+
+/// Bytes of stack that `mobiedit_step` takes in a program on a Cortex-M, by `stack.c`.
+pub(crate) fn stack_of(sh: &Shell, program: &str, library: &Path) -> anyhow::Result<u64> {
+    let flags = [CORTEX_M.as_slice(), &["--specs=rdimon.specs", "-Wl,--wrap=mobiedit_step"]].concat();
+    let runner: Vec<&str> = [&["qemu-system-arm"], MPS2.as_slice()].concat();
+    let compiler = "arm-none-eabi-gcc".into();
+    let way = Way { name: "stack", compiler, flags: &flags, with: &["mps2.c", "stack.c"], runner: &runner };
+    let output = way.one(sh, program, library)?;
+    let bytes = output.lines().find_map(|line| line.strip_prefix("stack "));
+    bytes.with_context(|| format!("{program} told no stack: {output:?}"))?.parse().context("bytes of stack")
+}
+
+/// What a program prints on this machine.
+pub(crate) fn on_host(sh: &Shell, program: &str, library: &Path) -> anyhow::Result<String> {
+    Way { name: "gcc", compiler: "gcc".into(), flags: &[], with: &[], runner: &[] }.one(sh, program, library)
 }
 
 /// The C library of the Arm compiler.

@@ -7,12 +7,15 @@ use xshell::{Shell, cmd};
 
 use crate::report::Report;
 use crate::workspace::{self, NO_STD};
-use crate::{test, tidy};
+use crate::{emulated, test, tidy};
 
 /// Formatting, house rules, clippy, documentation, tests.
-pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
+pub(crate) fn run(sh: &Shell, allow_missing: bool) -> anyhow::Result<()> {
     let mut report = Report::default();
     report.step("formatting", || cmd!(sh, "cargo fmt --all -- --check").run());
+    report.step("formatting of the firmware", || {
+        cmd!(sh, "cargo fmt --all --manifest-path tests/firmware/Cargo.toml -- --check").run()
+    });
     report.step("tidy", || tidy::run(sh));
     report.step("clippy, everything", || cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run());
     for features in feature_sets(&workspace::metadata()?)? {
@@ -20,12 +23,13 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
             cmd!(sh, "cargo clippy --lib --bins --no-default-features {features...} -- -D warnings").run()
         });
     }
+    emulated::clippy(sh, &mut report);
     report.step("documentation", || {
         let _warnings = sh.push_env("RUSTDOCFLAGS", "-D warnings");
         cmd!(sh, "cargo doc --no-deps --workspace").run()
     });
     test::steps(sh, None, &mut report);
-    report.finish()
+    report.finish(allow_missing)
 }
 
 /// Each crate that has features without its defaults, then with each feature alone: cargo's arguments.

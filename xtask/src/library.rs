@@ -134,6 +134,20 @@ fn undefined(library: &Path) -> anyhow::Result<BTreeSet<String>> {
     }
 }
 
+/// The functions of the interface, by name.
+pub(crate) fn functions(library: &Path) -> anyhow::Result<Vec<String>> {
+    let bytes = fs::read(library).with_context(|| library.display().to_string())?;
+    let mut names = BTreeSet::new();
+    for member in ArchiveFile::parse(&*bytes)?.members() {
+        let Ok(object) = object::File::parse(member?.data(&*bytes)?) else { continue };
+        for symbol in object.symbols().filter(|symbol| symbol.is_definition() && symbol.is_global()) {
+            names
+                .extend(symbol.name()?.starts_with("mobiedit_").then(|| symbol.name().map(str::to_owned)).transpose()?);
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
 /// No function of the library, and of the runtime in it, can reach a panic: then none is there.
 fn has_no_panic(library: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(library).with_context(|| library.display().to_string())?;

@@ -4,10 +4,12 @@
 
 mod c;
 mod ci;
+mod emulated;
 mod fixtures;
 mod header;
 mod library;
 mod report;
+mod size;
 mod test;
 mod tidy;
 mod tools;
@@ -32,14 +34,27 @@ enum Command {
         /// Run one suite only
         #[arg(long, value_name = "SUITE")]
         only: Option<test::Suite>,
+        /// Pass although something could not run for want of a tool
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// Formatting, clippy on every feature set, documentation, tidy, then `test`: what `.ci/run` calls
-    Ci,
+    Ci {
+        /// Pass although something could not run for want of a tool
+        #[arg(long)]
+        allow_missing: bool,
+    },
     /// Check the house rules in the files that git tracks: dependency arrows, file openings, unsafe, no_std, lengths
     Tidy,
     /// Build libmobiedit.a with its header for every target, into target/dist
     Dist {
         /// Write tests/c/symbols.txt anew: what each library leaves for the linker
+        #[arg(long)]
+        update: bool,
+    },
+    /// Compare flash, static RAM, stack and arenas of the C library with tests/c/sizes.txt
+    Size {
+        /// Write the table anew
         #[arg(long)]
         update: bool,
     },
@@ -85,13 +100,18 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(workspace::root());
     match arguments.command {
-        Command::Test { only } => test::run(&sh, only),
-        Command::Ci => ci::run(&sh),
+        Command::Test { only, allow_missing } => test::run(&sh, only, allow_missing),
+        Command::Ci { allow_missing } => ci::run(&sh, allow_missing),
         Command::Tidy => tidy::run(&sh),
         Command::Dist { update } => {
             let mut report = report::Report::default();
             library::dist(&sh, &mut report, update);
-            report.finish()
+            report.finish(false)
+        }
+        Command::Size { update } => {
+            let mut report = report::Report::default();
+            size::run(&sh, &mut report, update);
+            report.finish(false)
         }
         Command::Header => header::write(),
         Command::Bench { arguments } => bench(&sh, &arguments),

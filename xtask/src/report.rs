@@ -10,6 +10,8 @@ pub(crate) struct Report {
     passed: usize,
     failed: Vec<(String, String)>,
     not_run: Vec<(String, String)>,
+    /// Of those, the ones that something could have been installed for.
+    missing: usize,
 }
 
 impl Report {
@@ -22,15 +24,23 @@ impl Report {
         }
     }
 
-    /// Notes something of the product that this machine or this run cannot test.
+    /// Notes something that was not tested because a tool is missing and could not be installed.
     pub(crate) fn not_run(&mut self, name: &str, reason: &str) {
+        self.missing += 1;
+        self.cannot(name, reason);
+    }
+
+    /// Notes something that no tool would make testable on this machine.
+    pub(crate) fn cannot(&mut self, name: &str, reason: &str) {
         self.not_run.push((name.into(), reason.into()));
     }
 
-    /// Prints the outcome; an error if a step failed.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
+    /// Prints the outcome; an error if a step failed, or could not run for want of a tool and that is not allowed.
+    pub(crate) fn finish(self, allow_missing: bool) -> anyhow::Result<()> {
         println!("\n{self}");
         anyhow::ensure!(self.failed.is_empty(), "{} of {} steps failed", self.failed.len(), self.ran());
+        let allowed = allow_missing || self.missing == 0;
+        anyhow::ensure!(allowed, "{} steps could not run: --allow-missing passes without them", self.missing);
         Ok(())
     }
 
@@ -70,14 +80,19 @@ mod tests {
             report.to_string(),
             "not run: phone (none here)\nfailed: first (broken)\n1 of 2 steps passed, 1 not run"
         );
-        assert!(report.finish().is_err());
+        assert!(report.finish(true).is_err());
     }
 
     #[test]
-    fn what_is_not_run_is_no_failure() {
-        let mut report = Report::default();
-        report.step::<String>("only", || Ok(()));
-        report.not_run("phone", "none here");
-        assert!(report.finish().is_ok());
+    fn a_missing_tool_fails_unless_allowed_and_what_no_tool_brings_never_does() {
+        for (missing, allowed, passes) in [(true, false, false), (true, true, true), (false, false, true)] {
+            let mut report = Report::default();
+            report.step::<String>("only", || Ok(()));
+            if missing {
+                report.not_run("emulator", "no apt-get");
+            }
+            report.cannot("phone", "none here");
+            assert_eq!(report.finish(allowed).is_ok(), passes, "missing: {missing}, allowed: {allowed}");
+        }
     }
 }

@@ -79,6 +79,25 @@ impl Case {
         text.replace(' ', "")
     }
 
+    /// About how many numbers its oracle multiplies: what it costs where an emulator computes in f64.
+    pub fn products(&self) -> usize {
+        match *self {
+            Self::Embed { rows, .. } => rows * 256,
+            Self::RmsNorm { rows, width, .. } => rows * width,
+            Self::Linear(p) => p.rows * p.inputs * p.outputs,
+            Self::Rope { rows, heads, head_dim, .. } => rows * heads * head_dim,
+            Self::Attention(p) => {
+                let seen = p.segments.iter().map(|&(cached, rows)| rows * (cached + rows)).sum::<usize>();
+                2 * p.copies * p.heads * p.head_dim * seen
+            }
+            Self::SwiGlu { len, .. } | Self::Add { len } | Self::Copy { len, .. } => len,
+            Self::Inject { copies, per_copy, width, .. } | Self::Gather { copies, per_copy, width, .. } => {
+                copies * per_copy * width
+            }
+            Self::Readout(p) => p.copies * p.reads.len() * p.inputs * p.vocab,
+        }
+    }
+
     pub(super) fn trial(&self) -> Trial {
         let random = &mut Random::of(&self.id());
         match *self {

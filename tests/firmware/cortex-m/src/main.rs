@@ -5,6 +5,7 @@
 //! What the editor does is in `../edit`, which a firmware of your own would have in its place.
 #![no_std]
 #![no_main]
+#![allow(unsafe_code, reason = "the heap is given its memory")]
 
 extern crate alloc;
 

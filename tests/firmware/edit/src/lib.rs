@@ -17,13 +17,13 @@ use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::config::{ConfigError, EarlyStop};
 use mobiedit_core::problem::ProblemError;
 use mobiedit_core::{
-    Config, EditStorage, Editor, Footprint, ForwardBackend, Limits, Outcome, OwnedStorage, Problem, Progress, SetupError,
-    Statistics, StepError,
+    Config, EditStorage, Editor, Footprint, ForwardBackend, Limits, Outcome, OwnedStorage, Problem, Progress,
+    SetupError, Statistics, StepError,
 };
 use mobiedit_hal_cpu::{Cpu, CpuError, Scratch, ScratchLens};
 
 use fingerprint::fingerprint;
-use model::{CONFIG, MODEL};
+pub use model::{CONFIG, MODEL};
 pub use problem::{EDIT_LAYER, EDIT_PROMPTS, EDIT_SEED, EDIT_TARGET, EDIT_TEXT};
 
 /// Two candidates at a time are slower than ten and take less memory; the patch is the same. With P 0.9 instead of 0.98 a third

@@ -5,7 +5,7 @@ use mobiedit_backends::op::RopePairs;
 use mobiedit_core::ModelSpec;
 
 /// `tests/fixtures/small.gguf`, aligned as GGUF wants it.
-pub(crate) const MODEL: &[u8] = &ALIGNED.0;
+pub const MODEL: &[u8] = &ALIGNED.0;
 
 static ALIGNED: Aligned<[u8; include_bytes!("../../../fixtures/small.gguf").len()]> =
     Aligned(*include_bytes!("../../../fixtures/small.gguf"));
@@ -14,7 +14,7 @@ static ALIGNED: Aligned<[u8; include_bytes!("../../../fixtures/small.gguf").len(
 struct Aligned<T>(T);
 
 /// What the file says of itself (`mobiedit inspect`).
-pub(crate) const CONFIG: ModelConfig = ModelConfig {
+pub const CONFIG: ModelConfig = ModelConfig {
     architecture: Architecture::Qwen2,
     spec: ModelSpec { d_model: 128, d_ff: 384, layers: 4, kv_dim: 32, vocab: 1536, max_tokens: 256 },
     heads: 4,

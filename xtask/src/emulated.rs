@@ -1,0 +1,177 @@
+//! The tests on targets that this machine is not, under QEMU: the crates' own tests under libtest on AArch64 and Hexagon Linux; the
+//! shared list of checks and a whole edit on bare metal. Every edit's patch is compared with the host's, bit by bit.
+//!
+//! The programs' own checks decide. C programs are `c`'s.
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::report::Report;
+use crate::{c, size, tools, workspace};
+
+/// The workspace of the firmware.
+const FIRMWARE: &str = "tests/firmware";
+const THUMB: &str = "thumbv7em-none-eabihf";
+const HEXAGON: &str = "hexagon-unknown-none-elf";
+
+/// Clippy on what is firmware: the crates that any machine compiles, and those of each bare target.
+pub(crate) fn clippy(sh: &Shell, report: &mut Report) {
+    let _folder = sh.push_dir(FIRMWARE);
+    report.step("clippy, firmware", || {
+        cmd!(sh, "cargo clippy --locked --package firmware-edit --package firmware-checks --all-targets -- -D warnings")
+            .run()
+    });
+    match tools::rust_target(sh, THUMB) {
+        Err(reason) => report.not_run("clippy, firmware for a Cortex-M", &reason),
+        Ok(()) => report.step("clippy, firmware for a Cortex-M", || {
+            cmd!(sh, "cargo clippy --locked --target {THUMB} --package firmware-cortex-m --all-targets -- -D warnings")
+                .run()
+        }),
+    }
+    match tools::rust_source(sh) {
+        Err(reason) => report.not_run("clippy, firmware for Hexagon", &reason),
+        Ok(()) => report.step("clippy, firmware for Hexagon", || {
+            let _nightly = sh.push_env("RUSTC_BOOTSTRAP", "1");
+            cmd!(sh, "cargo clippy --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --package hexagon-start --all-targets -- -D warnings").run()
+        }),
+    }
+}
+
+/// The edit of `tests/firmware/edit` on this machine: what the others are compared with.
+pub(crate) fn host_patch(sh: &Shell) -> anyhow::Result<String> {
+    let _folder = sh.push_dir(FIRMWARE);
+    let output = cmd!(sh, "cargo run --quiet --release --locked --package firmware-edit --example host").read()?;
+    eprintln!("{output}");
+    c::patch_of(&output)
+}
+
+/// The patch in `output` is the host's.
+fn same_patch(output: &str, host: &anyhow::Result<String>) -> anyhow::Result<()> {
+    eprintln!("{output}");
+    let host = host.as_ref().map_err(|error| anyhow::anyhow!("the host's edit failed: {error:#}"))?;
+    let patch = c::patch_of(output)?;
+    anyhow::ensure!(patch == *host, "the patch is {patch}, the host's is {host}");
+    Ok(())
+}
+
+/// A Linux target whose tests run under QEMU's user mode.
+struct Linux {
+    name: &'static str,
+    triple: &'static str,
+    linker: String,
+    flags: &'static str,
+    runner: &'static str,
+    build_std: &'static [&'static str],
+    features: &'static [&'static str],
+}
+
+impl Linux {
+    /// The tests of the no_std crates, then the edit.
+    fn run(&self, sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
+        let variable = |end: &str| format!("CARGO_TARGET_{}_{end}", self.triple.to_uppercase().replace('-', "_"));
+        let _linker = sh.push_env(variable("LINKER"), &self.linker);
+        let _flags = sh.push_env(variable("RUSTFLAGS"), self.flags);
+        let _runner = sh.push_env(variable("RUNNER"), self.runner);
+        let _nightly = (!self.build_std.is_empty()).then(|| sh.push_env("RUSTC_BOOTSTRAP", "1"));
+        let Self { name, triple, build_std, features, .. } = *self;
+        let packages = workspace::NO_STD.iter().flat_map(|(package, _)| ["--package", package]);
+        report.step(&format!("tests of the no_std crates on {name} under QEMU"), || {
+            cmd!(sh, "cargo test --locked --target {triple} {build_std...} {packages...} {features...} --lib --tests --no-fail-fast")
+                .run()
+        });
+        report.step(&format!("an edit on {name} under QEMU"), || -> anyhow::Result<()> {
+            let _folder = sh.push_dir(FIRMWARE);
+            let edit = cmd!(
+                sh,
+                "cargo run --quiet --release --locked --target {triple} {build_std...} --package firmware-edit --example host"
+            );
+            same_patch(&edit.read()?, host)
+        });
+    }
+}
+
+/// AArch64 Linux.
+pub(crate) fn aarch64(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
+    let triple = "aarch64-unknown-linux-musl";
+    let ready = tools::rust_target(sh, triple).and_then(|()| tools::program(sh, "qemu-aarch64", "qemu-user"));
+    match ready {
+        Err(reason) => report.not_run("tests on AArch64 under QEMU", &reason),
+        Ok(()) => Linux {
+            name: "AArch64",
+            triple,
+            linker: "rust-lld".into(),
+            flags: "",
+            runner: "qemu-aarch64",
+            build_std: &[],
+            features: &["--features", "mobiedit-hal-cpu/std"],
+        }
+        .run(sh, report, host),
+    }
+}
+
+/// Hexagon: libtest on Linux, then the checks, the edit and the vector kernels on bare metal.
+pub(crate) fn hexagon(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
+    let ready = tools::rust_source(sh).and_then(|()| tools::program(sh, "qemu-hexagon", "qemu-user"));
+    if let Err(reason) = ready {
+        return report.not_run("tests on Hexagon under QEMU", &reason);
+    }
+    match tools::zig_linker(sh, "hexagon-linux-musl") {
+        Err(reason) => report.not_run("tests on Hexagon Linux under QEMU", &reason),
+        Ok(linker) => hexagon_linux(sh, report, host, linker.display().to_string()),
+    }
+    let _nightly = sh.push_env("RUSTC_BOOTSTRAP", "1");
+    let _folder = sh.push_dir(FIRMWARE);
+    report.step("the checks on a bare Hexagon under QEMU", || {
+        cmd!(sh, "cargo test --quiet --release --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --test checks").run()
+    });
+    report.step("the Hexagon firmware under QEMU", || {
+        let run = cmd!(
+            sh,
+            "cargo run --quiet --release --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon"
+        );
+        same_patch(&run.read()?, host)
+    });
+}
+
+/// One test at a time: QEMU 7.2 crashes in programs of several threads. Without TERM: the standard library would look the terminal
+/// up, and its `stat` does not fit zig's C library.
+fn hexagon_linux(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>, linker: String) {
+    let _threads = sh.push_env("RUST_TEST_THREADS", "1");
+    let _trace = sh.push_env("RUST_BACKTRACE", "0");
+    Linux {
+        name: "Hexagon",
+        triple: "hexagon-unknown-linux-musl",
+        linker,
+        flags: "-C target-cpu=hexagonv66 -C target-feature=+crt-static -C link-self-contained=no -C relocation-model=static",
+        runner: "env -u TERM qemu-hexagon -cpu v67",
+        build_std: &["-Zbuild-std=std,panic_unwind,test"],
+        features: &[],
+    }
+    .run(sh, report, host);
+}
+
+/// A Cortex-M4F: the checks and the edit in Rust, their logs decoded, then what the C library takes of it.
+pub(crate) fn thumbv7em(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
+    let ready = tools::rust_target(sh, THUMB)
+        .and_then(|()| tools::program(sh, "qemu-system-arm", "qemu-system-arm"))
+        .and_then(|()| tools::cargo_program(sh, "defmt-print", "1.2.0"));
+    match ready {
+        Err(reason) => report.not_run("firmware on a Cortex-M under QEMU", &reason),
+        Ok(defmt_print) => {
+            let _path = tools::in_path(sh, &defmt_print);
+            let _folder = sh.push_dir(FIRMWARE);
+            report.step("the checks on a Cortex-M under QEMU", || {
+                cmd!(
+                    sh,
+                    "cargo test --quiet --release --locked --target {THUMB} --package firmware-cortex-m --test checks"
+                )
+                .run()
+            });
+            report.step("the Cortex-M firmware under QEMU", || {
+                let run = cmd!(sh, "cargo run --quiet --release --locked --target {THUMB} --package firmware-cortex-m");
+                same_patch(&run.read()?, host)
+            });
+        }
+    }
+    size::run(sh, report, false);
+}
