@@ -16,8 +16,8 @@ const HEAD_SCALES: [f64; 3] = [0.6, 0.6, 0.2];
 const ESSENCE: usize = 2;
 
 /// Pseudo-random numbers in −1..1 that depend on all of `name`.
-fn noise(name: &[u64]) -> f64 {
-    let hash = name.iter().fold(0x51_7CC1_B727_2202_u64, |hash, x| {
+fn noise(name: impl IntoIterator<Item = u64>) -> f64 {
+    let hash = name.into_iter().fold(0x51_7CC1_B727_2202_u64, |hash, x| {
         let x = (hash ^ x).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
         (x ^ (x >> 32)).wrapping_mul(0xC4CE_B9FE_1A85_EC53)
     });
@@ -25,7 +25,7 @@ fn noise(name: &[u64]) -> f64 {
 }
 
 fn vector(len: usize, name: &[u64]) -> Vec<f64> {
-    (0..len as u64).map(|i| noise(&[name, &[i]].concat())).collect()
+    (0..len as u64).map(|i| noise(name.iter().copied().chain([i]))).collect()
 }
 
 /// What went wrong in a [`Model`] or around it.
@@ -98,10 +98,8 @@ impl Model {
 
     fn log_probabilities(&self, hidden: &[f64], position: usize) -> Vec<f64> {
         let rms = (hidden.iter().map(|x| x * x).sum::<f64>() / hidden.len() as f64).sqrt();
-        let logits: Vec<f64> = self.heads[position]
-            .iter()
-            .map(|row| row.iter().zip(hidden).map(|(w, h)| w * h / rms).sum::<f64>())
-            .collect();
+        let products = |row: &Vec<f64>| row.iter().zip(hidden).map(|(w, h)| w * h).sum::<f64>();
+        let logits: Vec<f64> = self.heads[position].iter().map(|row| products(row) / rms).collect();
         let total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
         logits.iter().map(|l| l - total).collect()
     }
