@@ -4,7 +4,7 @@
 //! - the devices: [`Cpu`], scalar and in lent memory, for every target; `FastCpu`, SIMD and threads (feature `std`);
 //! - `checked`, where an operation's slots become slices and its shapes are found to fit;
 //! - `dispatch`, where an instruction set is chosen, and `kernels`, what each has of its own;
-//! - `scalar`, the arithmetic: every level has its bits.
+//! - `scalar`, the arithmetic: every level has its bits. Of it, [`integer`] is public, to be compared with.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub use cpu::Cpu;
 #[cfg(feature = "std")]
 pub use dispatch::Level;
 pub use error::{CpuError, Reason};
+pub use scalar::integer;
 pub use scalar::readout::Statistics;
 #[cfg(feature = "std")]
 pub use scratch::ScratchBuffers;
