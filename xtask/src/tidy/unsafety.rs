@@ -7,7 +7,8 @@ use super::Violation;
 use super::source::{Source, words};
 
 /// The files that may hold `unsafe`: a path, or a folder with its slash.
-const HOMES: [&str; 9] = [
+const HOMES: [&str; 10] = [
+    "hal-cpu/src/hvx.rs",
     "hal-cpu/src/kernels/x86.rs",
     "hal-cpu/src/kernels/x86/",
     "hal-cpu/src/kernels/neon.rs",
@@ -154,6 +155,8 @@ mod tests {
     fn unsafe_stays_at_home() {
         let text = "// SAFETY: ok\nunsafe { a() }";
         for (path, clean) in [
+            ("hal-cpu/src/hvx.rs", true),
+            ("hal-cpu/src/cpu.rs", false),
             ("hal-cpu/src/kernels/x86.rs", true),
             ("hal-cpu/src/kernels/neon/dot.rs", true),
             ("hal-qnn/src/sys/mod.rs", true),
