@@ -3,10 +3,12 @@
 //! Layers, top down:
 //! - the devices: [`Cpu`], scalar and in lent memory, for every target; `FastCpu`, SIMD and threads (feature `std`);
 //! - `checked`, where an operation's slots become slices and its shapes are found to fit;
-//! - `dispatch`, where an instruction set is chosen, and `kernels`, what each has of its own;
-//! - `scalar`, the arithmetic: every level has its bits.
+//! - `dispatch`, where an instruction set is chosen for the threaded device, and `kernels`, what each has of its own;
+//! - `hvx`, the scalar device's integer product on Hexagon (feature `hvx`, there alone);
+//! - `scalar`, the arithmetic: every level has its bits. Of it, [`integer`] is public, to be compared with.
 #![no_std]
 #![deny(unsafe_code)]
+#![cfg_attr(all(feature = "hvx", target_arch = "hexagon"), feature(stdarch_hexagon))]
 
 #[cfg(any(test, feature = "std"))]
 extern crate std;
@@ -16,6 +18,8 @@ mod cpu;
 #[cfg(feature = "std")]
 mod dispatch;
 mod error;
+#[cfg(all(feature = "hvx", target_arch = "hexagon"))]
+pub mod hvx;
 #[cfg(feature = "std")]
 mod kernels;
 mod scalar;
@@ -27,6 +31,7 @@ pub use cpu::Cpu;
 #[cfg(feature = "std")]
 pub use dispatch::Level;
 pub use error::{CpuError, Reason};
+pub use scalar::integer;
 pub use scalar::readout::Statistics;
 #[cfg(feature = "std")]
 pub use scratch::ScratchBuffers;

@@ -20,9 +20,10 @@ use crate::error::CpuError;
 use crate::kernels::Kernels;
 use crate::kernels::panel::{CHANNELS, Lanes, PanelBlock, dequantize, pair};
 use crate::kernels::portable::Portable;
+use crate::scalar::integer::BLOCK;
 use crate::scalar::linear::add_terms;
 use crate::scalar::moving;
-use crate::scalar::product::{BLOCK, is_integer};
+use crate::scalar::product::is_integer;
 use crate::scalar::readout::{CHUNK, Statistics};
 
 /// Multiplications that are worth a thread.

@@ -4,7 +4,7 @@
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::weights::Matrix;
 
-use crate::scalar::product::{BLOCK, unpack_row};
+use crate::scalar::integer::{BLOCK, unpack_row};
 
 /// Output channels of a panel.
 pub(crate) const CHANNELS: usize = 16;

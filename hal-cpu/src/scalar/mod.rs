@@ -4,6 +4,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod exp;
+pub mod integer;
 pub(crate) mod linear;
 pub(crate) mod moving;
 pub(crate) mod product;

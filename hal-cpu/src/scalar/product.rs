@@ -4,17 +4,18 @@
 //! block sums, times the blocks' scales, are added in f32 in ascending order, then multiplied by the row's scale. All other
 //! formats, K-quants among them, are dequantised and multiplied in f32: slower, and more exact than W8A16 asks for.
 
-use half::f16;
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::op::Activation;
 use mobiedit_backends::quant::{quantize_row_i16, quantize_row_i16_static};
 use mobiedit_backends::weights::{Format, Matrix};
 
+use super::integer::BLOCK;
+#[cfg(not(all(feature = "hvx", target_arch = "hexagon")))]
+use super::integer::{integer_products, unpack_row};
 use super::rows::{by_rows, by_rows_mut};
 use super::sums::dot;
-
-/// Integer weights that share a scale.
-pub(crate) const BLOCK: usize = 32;
+#[cfg(all(feature = "hvx", target_arch = "hexagon"))]
+use crate::hvx::{integer_products, unpack_row};
 
 /// A tile of activation rows, as the product wants them.
 pub(crate) enum Inputs<'x> {
@@ -68,8 +69,8 @@ pub(crate) fn prepare<'s>(
     if !is_integer(weight.format(), activation) {
         return (Inputs::Float(x), weights);
     }
-    let tile = by_rows(x, width).zip(by_rows_mut(activations, width));
-    for ((x, levels), scale) in tile.zip(scales.iter_mut()) {
+    let activations = activations.get_mut(..x.len()).unwrap_or_default();
+    for ((x, levels), scale) in by_rows(x, width).zip(by_rows_mut(activations, width)).zip(scales.iter_mut()) {
         *scale = quantize_row(x, activation, levels);
     }
     (Inputs::Integer(activations, scales), weights)
@@ -93,39 +94,8 @@ pub(crate) fn multiply<'o>(
         }
         Inputs::Integer(levels, scales) => {
             unpack_row(weight.format(), bytes, row.levels, row.numbers);
-            for ((out, x), scale) in out.zip(by_rows(levels, width)).zip(scales) {
-                *out = integer_dot(row.levels, row.numbers, x) * scale;
-            }
-        }
-    }
-}
-
-/// Σ over blocks of scale · Σ w·x, the inner sums exact.
-fn integer_dot(levels: &[i8], scales: &[f32], x: &[i16]) -> f32 {
-    let mut sum = 0.0;
-    for ((levels, x), scale) in levels.chunks_exact(BLOCK).zip(x.chunks_exact(BLOCK)).zip(scales) {
-        let block: i32 = levels.iter().zip(x).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
-        sum += block as f32 * scale;
-    }
-    sum
-}
-
-/// Splits a row of Q8_0 or Q4_0 into integers, `(width)`, and scales, `(width / 32)`.
-#[inline(always)]
-pub(crate) fn unpack_row(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut [f32]) {
-    let blocks = by_rows(bytes, format.block_bytes()).zip(levels.chunks_exact_mut(BLOCK)).zip(scales);
-    for ((block, levels), scale) in blocks {
-        let [low, high, packed @ ..] = block else { continue };
-        *scale = f16::from_le_bytes([*low, *high]).to_f32();
-        if format == Format::Q8_0 {
-            for (level, byte) in levels.iter_mut().zip(packed) {
-                *level = *byte as i8;
-            }
-        } else {
-            let (first, second) = levels.split_at_mut(BLOCK / 2);
-            for ((first, second), byte) in first.iter_mut().zip(second).zip(packed) {
-                (*first, *second) = ((byte & 15) as i8 - 8, (byte >> 4) as i8 - 8);
-            }
+            let blocks = row.numbers.get(..width / BLOCK).unwrap_or_default();
+            integer_products(row.levels, blocks, levels, scales, out);
         }
     }
 }
