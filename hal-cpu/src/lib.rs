@@ -4,7 +4,7 @@
 //! - the devices: [`Cpu`], scalar and in lent memory, for every target; `FastCpu`, SIMD and threads (feature `std`);
 //! - `checked`, where an operation's slots become slices and its shapes are found to fit;
 //! - `dispatch`, where an instruction set is chosen, and `kernels`, what each has of its own;
-//! - `scalar`, the arithmetic: every level has its bits.
+//! - `scalar`, the arithmetic: every level has its bits; its `functions` is where the feature `fast-math` changes them.
 #![no_std]
 #![deny(unsafe_code)]
 

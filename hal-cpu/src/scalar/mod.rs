@@ -4,6 +4,9 @@
 
 pub(crate) mod attention;
 pub(crate) mod exp;
+#[cfg(all(feature = "fast-math", any(test, not(feature = "std"))))]
+pub(crate) mod fast_math;
+pub(crate) mod functions;
 pub(crate) mod linear;
 pub(crate) mod moving;
 pub(crate) mod product;
