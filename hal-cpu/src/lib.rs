@@ -5,7 +5,8 @@
 //! - `checked`, where an operation's slots become slices and its shapes are found to fit;
 //! - `dispatch`, where an instruction set is chosen for the threaded device, and `kernels`, what each has of its own;
 //! - `hvx`, the scalar device's integer product on Hexagon (feature `hvx`, there alone);
-//! - `scalar`, the arithmetic: every level has its bits. Of it, [`integer`] is public, to be compared with.
+//! - `scalar`, the arithmetic: every level has its bits. Of it, [`integer`] is public, to be compared with; its `functions` is
+//!   where the feature `fast-math` changes them.
 #![no_std]
 #![deny(unsafe_code)]
 #![cfg_attr(all(feature = "hvx", target_arch = "hexagon"), feature(stdarch_hexagon))]

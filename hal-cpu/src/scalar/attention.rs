@@ -2,7 +2,7 @@
 //!
 //! Does not write keys and values to the cache: that is the caller's `Copy`.
 
-use super::exp::exp;
+use super::functions::{exp, sqrt};
 use super::rows::{by_rows, by_rows_mut};
 use super::sums::{dot, max};
 use crate::checked::AttentionInputs;
@@ -16,7 +16,7 @@ pub(crate) fn attend(inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32
     let view = inputs.view(row);
     let positions = (view.cached_keys.len() + view.keys.len()) / kv_dim.max(1);
     let scores = scores.get_mut(..positions).unwrap_or(&mut []);
-    let scale = 1.0 / libm::sqrtf(head_dim as f32);
+    let scale = 1.0 / sqrt(head_dim as f32);
     for (head, (q, out)) in by_rows(view.q, head_dim).zip(by_rows_mut(out, head_dim)).enumerate() {
         let at = head * kv_heads / heads.max(1) * head_dim;
         let keys = by_rows(view.cached_keys, kv_dim).chain(by_rows(view.keys, kv_dim));

@@ -6,8 +6,9 @@ const SHIFT: f32 = 12_582_912.0;
 /// ln 2 in two parts; the first has so few bits that its multiples are exact.
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
-/// Coefficients of (eʳ − 1 − r) / r² on |r| ≤ ln 2 / 2, highest power first (Cephes' expf).
-const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+/// Coefficients of (eʳ − 1 − r) / r² on |r| ≤ ln 2 / 2 (Cephes' expf): of the highest power, and the others downwards.
+const HIGHEST: f32 = 1.987_569_1e-4;
+const LOWER: [f32; 5] = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
 /// eˣ: ∞ above 88.7, 0 below −104, NaN for NaN.
 #[inline(always)]
@@ -16,7 +17,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let shifted = x * core::f32::consts::LOG2_E + SHIFT;
     let n = shifted - SHIFT;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let series = POLYNOMIAL.into_iter().fold(0.0, |sum, c| sum * r + c);
+    let series = LOWER.into_iter().fold(HIGHEST, |sum, c| sum * r + c);
     let power = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
     // In two steps, so that results below the smallest normal number come out right.
     let half = power >> 1;

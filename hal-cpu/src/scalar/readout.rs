@@ -2,7 +2,7 @@
 
 use mobiedit_backends::op::{READOUT_WIDTH, Read};
 
-use super::exp::exp;
+use super::functions::{exp, ln};
 use super::product::{multiply, prepare};
 use super::sums::{LANES, fold, max};
 use crate::checked::{Readout, clean_row};
@@ -84,8 +84,8 @@ impl Statistics {
 
     /// The row's readout.
     pub(crate) fn finish(&self, read: Read) -> [f32; READOUT_WIDTH] {
-        let log_sum_exp = f64::from(self.max) + libm::log(self.sum);
-        let clean = || f64::from(self.clean_max) + libm::log(self.clean_sum);
+        let log_sum_exp = f64::from(self.max) + ln(self.sum);
+        let clean = || f64::from(self.clean_max) + ln(self.clean_sum);
         let (target, divergence) = match read {
             Read::Target(_) => (self.target, 0.0),
             Read::Divergence(_) => (0.0, self.difference / self.sum - (log_sum_exp - clean())),

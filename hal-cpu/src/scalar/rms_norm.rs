@@ -1,5 +1,6 @@
 //! RMSNorm of rows. Subtracts no mean.
 
+use super::functions::sqrt;
 use super::sums::dot;
 
 /// `out = x / √(mean(x²) + eps) · weight`, one row; `weight` is F32 in little-endian bytes. NaN where the squares leave the
@@ -7,7 +8,7 @@ use super::sums::dot;
 #[inline(always)]
 pub(crate) fn rms_norm(x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]) {
     let mean_square = dot(x, x) / x.len() as f32;
-    let scale = if mean_square.is_finite() { 1.0 / libm::sqrtf(mean_square + eps) } else { f32::NAN };
+    let scale = if mean_square.is_finite() { 1.0 / sqrt(mean_square + eps) } else { f32::NAN };
     for ((out, x), weight) in out.iter_mut().zip(x).zip(weight.as_chunks().0) {
         *out = x * scale * f32::from_le_bytes(*weight);
     }

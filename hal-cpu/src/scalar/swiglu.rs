@@ -1,6 +1,6 @@
 //! SwiGLU, the MLP's gate.
 
-use super::exp::exp;
+use super::functions::exp;
 
 /// `gate ← silu(gate) · up`, with silu(x) = x / (1 + e⁻ˣ).
 #[inline(always)]
