@@ -9,12 +9,16 @@ use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics};
 /// The bounds of f32 arithmetic, for `fast-math` without `std` too: micromath's logarithm is off by 6.3e-5, less than a readout
 /// may be.
 fn profile(name: &str) -> Profile<'_> {
-    Profile { name, slack: 1.0, rounding: 0.0, unsupported: &[] }
+    Profile { name, slack: 1.0, rounding: 0.0, unsupported: &[], most_products: MOST_PRODUCTS }
 }
+
+/// QEMU multiplies an oracle's f64 for a Hexagon some hundred times more slowly than this machine does.
+const MOST_PRODUCTS: usize = if cfg!(target_arch = "hexagon") { 200_000 } else { usize::MAX };
 
 fn conforms(name: &str, device: &mut impl Device) {
     let filter = std::env::var("MOBIEDIT_CASE").ok();
     let report = conformance::check(device, &profile(name), filter.as_deref());
+    println!("{report}");
     assert!(report.is_clean() || filter.is_some() && report.failures.is_empty(), "{name}: {report}");
 }
 
@@ -39,7 +43,7 @@ fn scalar_conforms() {
 
 #[test]
 fn scratch_of_another_size_gives_the_same_bits() {
-    for case in conformance::cases() {
+    for case in conformance::cases().into_iter().filter(|case| case.products() <= MOST_PRODUCTS) {
         let one = with_scalar(1, |cpu| conformance::bits(&case, cpu));
         let many = with_scalar(100, |cpu| conformance::bits(&case, cpu));
         assert!(one.is_ok() && one == many, "{}", case.id());

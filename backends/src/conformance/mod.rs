@@ -10,7 +10,7 @@
 //! use mobiedit_backends::device::Device;
 //!
 //! fn my_device_conforms(device: &mut impl Device) {
-//!     let profile = Profile { name: "my device", slack: 1.0, rounding: 0.0, unsupported: &[] };
+//!     let profile = Profile { name: "my device", slack: 1.0, rounding: 0.0, unsupported: &[], most_products: usize::MAX };
 //!     let report = conformance::check(device, &profile, std::env::var("MOBIEDIT_CASE").ok().as_deref());
 //!     assert!(report.is_clean(), "{report}");
 //! }
@@ -54,6 +54,8 @@ pub struct Profile<'p> {
     pub rounding: f64,
     /// Beginnings of the ids of cases that the device does not support.
     pub unsupported: &'p [&'p str],
+    /// Cases of more products ([`Case::products`]) are left out: `usize::MAX`, or what an emulator does in a minute.
+    pub most_products: usize,
 }
 
 /// What came of a check.
@@ -63,6 +65,8 @@ pub struct Report {
     pub ran: Vec<String>,
     /// Ids of what the device does not support.
     pub unsupported: Vec<String>,
+    /// Ids of what has too many products for where the device runs.
+    pub left_out: Vec<String>,
     /// What failed: id, and how.
     pub failures: Vec<(String, String)>,
 }
@@ -85,6 +89,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ran, {} failed", self.ran.len(), self.failures.len())?;
         self.unsupported.iter().try_for_each(|id| writeln!(f, "not run: {id} (unsupported)"))?;
+        self.left_out.iter().try_for_each(|id| writeln!(f, "not run: {id} (too long here)"))?;
         self.failures.iter().try_for_each(|(id, how)| writeln!(f, "{id}: {how}"))
     }
 }
@@ -97,6 +102,10 @@ pub fn check<D: Device>(device: &mut D, profile: &Profile<'_>, filter: Option<&s
         let id = case.id();
         if profile.unsupported.iter().any(|start| id.starts_with(start)) {
             report.unsupported.push(id);
+            continue;
+        }
+        if case.products() > profile.most_products {
+            report.left_out.push(id);
             continue;
         }
         if wanted(&id) {

@@ -3,12 +3,11 @@
 
 use alloc::vec;
 
-use mobiedit_backends::conformance::{Case, Fill, Profile, REQUIRED, cases, check, check_case};
+use mobiedit_backends::conformance::{Case, Fill, Profile, cases, check, check_case};
 use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics};
 
-const PROFILE: Profile<'_> = Profile { name: "scalar", slack: 1.0, rounding: 0.0, unsupported: &[] };
-/// Cases of more products are left to the targets with libtest.
-const MOST_PRODUCTS: usize = 20_000;
+const PROFILE: Profile<'_> =
+    Profile { name: "scalar", slack: 1.0, rounding: 0.0, unsupported: &[], most_products: 20_000 };
 
 fn with_device<R>(run: impl FnOnce(&mut Cpu<'_>) -> R) -> R {
     let lens = ScratchLens::with(11008, 100, 4);
@@ -23,18 +22,11 @@ fn with_device<R>(run: impl FnOnce(&mut Cpu<'_>) -> R) -> R {
     }))
 }
 
-/// Every operation, in its small cases.
-pub(crate) fn operations() {
-    with_device(|device| {
-        let small = cases().into_iter().filter(|case| case.products() <= MOST_PRODUCTS);
-        let mut ran = vec![0; REQUIRED.len()];
-        for case in small {
-            let id = case.id();
-            assert_eq!(check_case(&case, device, &PROFILE), Ok(()), "{id}");
-            REQUIRED.iter().zip(&mut ran).filter(|(op, _)| id.starts_with(*op)).for_each(|(_, ran)| *ran += 1);
-        }
-        assert!(ran.iter().all(|ran| *ran > 0), "an operation has no small case: {ran:?}");
-    });
+/// Every operation in its small cases, and the contract of `ForwardBackend` on small decoders: determinism, the exact cache,
+/// batches, patches and undo.
+pub(crate) fn suite() {
+    let report = with_device(|device| check(device, &PROFILE, None));
+    assert!(report.is_clean(), "{report}");
 }
 
 /// The worst case of the integer product, at the width of a 3B model's `down_proj`.
@@ -44,10 +36,4 @@ pub(crate) fn largest() {
         let case = cases().into_iter().find(wide).expect("a case with the largest sums");
         assert_eq!(check_case(&case, device, &PROFILE), Ok(()), "{}", case.id());
     });
-}
-
-/// The contract of `ForwardBackend` on a small decoder: determinism, the exact cache, batches, patches and undo.
-pub(crate) fn decoder() {
-    let report = with_device(|device| check(device, &PROFILE, Some("forward/qwen2-W8A16")));
-    assert!(report.failures.is_empty() && report.ran.len() >= 8, "{report}");
 }
