@@ -12,6 +12,8 @@ use crate::{c, size, tools, workspace};
 /// The workspace of the firmware.
 const FIRMWARE: &str = "tests/firmware";
 const THUMB: &str = "thumbv7em-none-eabihf";
+/// A Cortex-M3.
+const WITHOUT_FPU: &str = "thumbv7m-none-eabi";
 const HEXAGON: &str = "hexagon-unknown-none-elf";
 
 /// Clippy on what is firmware: the crates that any machine compiles, and those of each bare target.
@@ -32,7 +34,7 @@ pub(crate) fn clippy(sh: &Shell, report: &mut Report) {
         Err(reason) => report.not_run("clippy, firmware for Hexagon", &reason),
         Ok(()) => report.step("clippy, firmware for Hexagon", || {
             let _nightly = sh.push_env("RUSTC_BOOTSTRAP", "1");
-            cmd!(sh, "cargo clippy --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --package hexagon-start --all-targets -- -D warnings").run()
+            cmd!(sh, "cargo clippy --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --package hexagon-start --package hvx --all-targets -- -D warnings").run()
         }),
     }
 }
@@ -119,18 +121,23 @@ pub(crate) fn hexagon(sh: &Shell, report: &mut Report, host: &anyhow::Result<Str
         Err(reason) => report.not_run("tests on Hexagon Linux under QEMU", &reason),
         Ok(linker) => hexagon_linux(sh, report, host, linker.display().to_string()),
     }
+    hexagon_bare(sh, report, host);
+}
+
+/// Without a system: the checks, the edit, and both vector and scalar arithmetic.
+fn hexagon_bare(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
     let _nightly = sh.push_env("RUSTC_BOOTSTRAP", "1");
     let _folder = sh.push_dir(FIRMWARE);
+    let options = ["--quiet", "--release", "--locked", "-Zbuild-std=core,alloc", "--target", HEXAGON, "--package"];
     report.step("the checks on a bare Hexagon under QEMU", || {
-        cmd!(sh, "cargo test --quiet --release --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --test checks").run()
+        cmd!(sh, "cargo test {options...} firmware-hexagon --test checks").run()
     });
-    report.step("the Hexagon firmware under QEMU", || {
-        let run = cmd!(
-            sh,
-            "cargo run --quiet --release --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon"
-        );
-        same_patch(&run.read()?, host)
-    });
+    report.step("HVX beside scalar on a bare Hexagon under QEMU", || cmd!(sh, "cargo run {options...} hvx").run());
+    for (name, features) in [("", [].as_slice()), (", by HVX", &["--features", "hvx"])] {
+        report.step(&format!("the Hexagon firmware under QEMU{name}"), || {
+            same_patch(&cmd!(sh, "cargo run {options...} firmware-hexagon {features...}").read()?, host)
+        });
+    }
 }
 
 /// One test at a time: QEMU 7.2 crashes in programs of several threads. Without TERM: the standard library would look the terminal
@@ -150,7 +157,7 @@ fn hexagon_linux(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>,
     .run(sh, report, host);
 }
 
-/// A Cortex-M4F: the checks and the edit in Rust, their logs decoded, then what the C library takes of it.
+/// A Cortex-M4F: the checks and the edit in Rust, their logs decoded; a Cortex-M3's arithmetic; what the C library takes.
 pub(crate) fn thumbv7em(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
     let ready = tools::rust_target(sh, THUMB)
         .and_then(|()| tools::program(sh, "qemu-system-arm", "qemu-system-arm"))
@@ -172,6 +179,13 @@ pub(crate) fn thumbv7em(sh: &Shell, report: &mut Report, host: &anyhow::Result<S
                 same_patch(&run.read()?, host)
             });
         }
+    }
+    match tools::rust_target(sh, WITHOUT_FPU).and_then(|()| tools::program(sh, "qemu-system-arm", "qemu-system-arm")) {
+        Err(reason) => report.not_run("fast-math on a Cortex-M3 under QEMU", &reason),
+        Ok(()) => report.step("fast-math on a Cortex-M3 under QEMU", || {
+            let _folder = sh.push_dir(FIRMWARE);
+            cmd!(sh, "cargo run --quiet --release --locked --target {WITHOUT_FPU} --package fast-math").run()
+        }),
     }
     size::run(sh, report, false);
 }

@@ -23,7 +23,7 @@ pub(crate) enum Suite {
     Host,
     /// The no_std crates and the C library built for every target
     Build,
-    /// A Cortex-M4F under QEMU, and what the C library takes of it
+    /// A Cortex-M4F and a Cortex-M3 under QEMU, and what the C library takes
     Thumbv7em,
     /// AArch64 Linux under QEMU
     Aarch64,
@@ -75,6 +75,9 @@ fn host(sh: &Shell, report: &mut Report) {
     let packages = NO_STD.iter().flat_map(|(package, _)| ["--package", package]);
     report.step("tests of the no_std crates without default features", || {
         cmd!(sh, "cargo test {packages...} --no-default-features --no-fail-fast").run()
+    });
+    report.step("tests of hal-cpu's fast-math", || {
+        cmd!(sh, "cargo test --package mobiedit-hal-cpu --no-default-features --features fast-math").run()
     });
     report.step("tests of the conformance suite itself", || {
         cmd!(sh, "cargo test --package mobiedit-backends --features conformance").run()
