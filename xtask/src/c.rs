@@ -113,7 +113,7 @@ pub(crate) fn run(sh: &Shell, report: &mut Report) {
 /// Installs what C programs on a Cortex-M under QEMU take.
 pub(crate) fn cortex_m_ready(sh: &Shell) -> Result<(), String> {
     tools::program(sh, "arm-none-eabi-gcc", "gcc-arm-none-eabi")?;
-    newlib(sh)?;
+    tools::newlib(sh)?;
     tools::program(sh, "qemu-system-arm", "qemu-system-arm")?;
     tools::rust_target(sh, THUMB.triple)
 }
@@ -132,15 +132,6 @@ pub(crate) fn stack_of(sh: &Shell, program: &str, library: &Path) -> anyhow::Res
 /// What a program prints on this machine.
 pub(crate) fn on_host(sh: &Shell, program: &str, library: &Path) -> anyhow::Result<String> {
     Way { name: "gcc", compiler: "gcc".into(), flags: &[], with: &[], runner: &[] }.one(sh, program, library)
-}
-
-/// The C library of the Arm compiler.
-fn newlib(sh: &Shell) -> Result<(), String> {
-    let found = cmd!(sh, "arm-none-eabi-gcc --print-file-name=rdimon.specs")
-        .quiet()
-        .read()
-        .is_ok_and(|path| path.contains('/'));
-    if found { Ok(()) } else { tools::package(sh, "libnewlib-arm-none-eabi") }
 }
 
 impl Way<'_> {

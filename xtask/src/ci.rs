@@ -28,7 +28,7 @@ pub(crate) fn run(sh: &Shell, allow_missing: bool) -> anyhow::Result<()> {
         let _warnings = sh.push_env("RUSTDOCFLAGS", "-D warnings");
         cmd!(sh, "cargo doc --no-deps --workspace").run()
     });
-    test::steps(sh, None, &mut report);
+    test::all(sh, &mut report);
     report.finish(allow_missing)
 }
 

@@ -3,7 +3,6 @@
 //!
 //! The programs' own checks decide. C programs are `c`'s.
 
-use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::report::Report;

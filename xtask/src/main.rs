@@ -7,6 +7,7 @@ mod ci;
 mod emulated;
 mod fixtures;
 mod header;
+mod lane;
 mod library;
 mod report;
 mod size;
@@ -15,6 +16,7 @@ mod tidy;
 mod tools;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,12 +33,15 @@ struct Arguments {
 enum Command {
     /// Run every test that can run on this machine, and name what could not
     Test {
-        /// Run one suite only
+        /// Run this suite only; may be given several times
         #[arg(long, value_name = "SUITE")]
-        only: Option<test::Suite>,
+        only: Vec<test::Suite>,
         /// Pass although something could not run for want of a tool
         #[arg(long)]
         allow_missing: bool,
+        /// Write the steps' outcome to this file too
+        #[arg(long, hide = true)]
+        outcome: Option<PathBuf>,
     },
     /// Formatting, clippy on every feature set, documentation, tidy, then `test`: what `.ci/run` calls
     Ci {
@@ -100,7 +105,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(workspace::root());
     match arguments.command {
-        Command::Test { only, allow_missing } => test::run(&sh, only, allow_missing),
+        Command::Test { only, allow_missing, outcome } => test::run(&sh, &only, allow_missing, outcome.as_deref()),
         Command::Ci { allow_missing } => ci::run(&sh, allow_missing),
         Command::Tidy => tidy::run(&sh),
         Command::Dist { update } => {

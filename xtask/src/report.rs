@@ -3,9 +3,12 @@
 //! A failing step does not stop the steps after it: one run names every failure.
 
 use std::fmt;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 /// The outcome of a list of steps.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     passed: usize,
     failed: Vec<(String, String)>,
@@ -18,10 +21,12 @@ impl Report {
     /// Runs one step under a heading and keeps its outcome.
     pub(crate) fn step<E: fmt::Display>(&mut self, name: &str, step: impl FnOnce() -> Result<(), E>) {
         eprintln!("\n== {name}");
+        let start = Instant::now();
         match step() {
             Ok(()) => self.passed += 1,
             Err(error) => self.failed.push((name.into(), format!("{error:#}"))),
         }
+        eprintln!("== {} s: {name}", start.elapsed().as_secs());
     }
 
     /// Notes something that was not tested because a tool is missing and could not be installed.
@@ -33,6 +38,14 @@ impl Report {
     /// Notes something that no tool would make testable on this machine.
     pub(crate) fn cannot(&mut self, name: &str, reason: &str) {
         self.not_run.push((name.into(), reason.into()));
+    }
+
+    /// Takes in the outcome of other steps.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.missing += other.missing;
+        self.failed.extend(other.failed);
+        self.not_run.extend(other.not_run);
     }
 
     /// Prints the outcome; an error if a step failed, or could not run for want of a tool and that is not allowed.

@@ -3,9 +3,14 @@
 //! It installs what the tests on other targets need, and says so. It trains nothing and downloads no model: what the tests
 //! compare with is checked in.
 
+use std::cell::LazyCell;
+use std::fs;
+use std::path::Path;
+
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
+use crate::lane::Lane;
 use crate::report::Report;
 use crate::workspace::{self, NO_STD};
 use crate::{c, emulated, library, tools};
@@ -33,42 +38,56 @@ pub(crate) enum Suite {
     C,
 }
 
-/// Runs the suites, all or one, and prints what could not run: an error too, unless it is allowed.
-pub(crate) fn run(sh: &Shell, only: Option<Suite>, allow_missing: bool) -> anyhow::Result<()> {
+/// Runs the suites, all or some, and prints what could not run: an error too, unless it is allowed.
+pub(crate) fn run(sh: &Shell, only: &[Suite], allow_missing: bool, outcome: Option<&Path>) -> anyhow::Result<()> {
     let mut report = Report::default();
-    steps(sh, only, &mut report);
+    if only.is_empty() {
+        all(sh, &mut report);
+    } else {
+        some(sh, only, &mut report);
+    }
+    if let Some(path) = outcome {
+        fs::write(path, serde_json::to_vec(&report)?)?;
+    }
     report.finish(allow_missing)
 }
 
-/// The steps themselves, for callers with steps of their own.
-pub(crate) fn steps(sh: &Shell, only: Option<Suite>, report: &mut Report) {
-    let wanted = |suite| only.is_none_or(|one| one == suite);
-    if wanted(Suite::Host) {
-        host(sh, report);
-        fast_paths(report);
-    }
-    if wanted(Suite::Build) {
-        no_std(sh, report);
-        library::dist(sh, report, false);
-    }
-    let emulated: [(Suite, fn(&Shell, &mut Report, &anyhow::Result<String>)); 3] = [
-        (Suite::Thumbv7em, emulated::thumbv7em),
-        (Suite::Aarch64, emulated::aarch64),
-        (Suite::Hexagon, emulated::hexagon),
-    ];
-    if emulated.iter().any(|(suite, _)| wanted(*suite)) {
-        let host = emulated::host_patch(sh);
-        emulated.iter().filter(|(suite, _)| wanted(*suite)).for_each(|(_, run)| run(sh, report, &host));
-    }
-    if wanted(Suite::C) {
-        c::run(sh, report);
+/// All suites, the emulated ones beside the others.
+pub(crate) fn all(sh: &Shell, report: &mut Report) {
+    tools::prepare(sh);
+    let lane = Lane::start(&[Suite::Thumbv7em, Suite::Aarch64, Suite::Hexagon]);
+    some(sh, &[Suite::Host, Suite::Build, Suite::C], report);
+    match lane.and_then(Lane::finish) {
+        Ok(emulated) => report.absorb(emulated),
+        Err(error) => report.step("emulated targets", || Err(error)),
     }
     for (name, reason) in PLANNED {
         report.cannot(name, reason);
     }
 }
 
-fn host(sh: &Shell, report: &mut Report) {
+/// These suites, one after the other.
+fn some(sh: &Shell, suites: &[Suite], report: &mut Report) {
+    let host = LazyCell::new(|| emulated::host_patch(sh));
+    for suite in suites {
+        match suite {
+            Suite::Host => {
+                tests_here(sh, report);
+                fast_paths(report);
+            }
+            Suite::Build => {
+                no_std(sh, report);
+                library::dist(sh, report, false);
+            }
+            Suite::Thumbv7em => emulated::thumbv7em(sh, report, &host),
+            Suite::Aarch64 => emulated::aarch64(sh, report, &host),
+            Suite::Hexagon => emulated::hexagon(sh, report, &host),
+            Suite::C => c::run(sh, report),
+        }
+    }
+}
+
+fn tests_here(sh: &Shell, report: &mut Report) {
     report.step("tests of the workspace, doc tests among them", || {
         cmd!(sh, "cargo test --workspace --no-fail-fast").run()
     });

@@ -19,6 +19,44 @@ fn has(program: &str) -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
+/// Installs all that the tests ask for, before two processes ask for it at the same time. What cannot be had is said by the tests
+/// that want it.
+pub(crate) fn prepare(sh: &Shell) {
+    for (name, debian) in [
+        ("gcc", "gcc"),
+        ("valgrind", "valgrind"),
+        ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+        ("qemu-system-arm", "qemu-system-arm"),
+        ("qemu-hexagon", "qemu-user"),
+    ] {
+        let _ = program(sh, name, debian);
+    }
+    let _ = newlib(sh);
+    let _ = zig_cc(sh);
+    let _ = rust_source(sh);
+    for triple in RUST_TARGETS {
+        let _ = rust_target(sh, triple);
+    }
+}
+
+/// Targets of rustup that the tests and the C library are built for.
+const RUST_TARGETS: [&str; 5] = [
+    "thumbv7em-none-eabihf",
+    "thumbv7m-none-eabi",
+    "aarch64-unknown-none",
+    "aarch64-unknown-linux-musl",
+    "aarch64-linux-android",
+];
+
+/// The C library of the Arm compiler.
+pub(crate) fn newlib(sh: &Shell) -> Result<(), String> {
+    let found = cmd!(sh, "arm-none-eabi-gcc --print-file-name=rdimon.specs")
+        .quiet()
+        .read()
+        .is_ok_and(|path| path.contains('/'));
+    if found { Ok(()) } else { package(sh, "libnewlib-arm-none-eabi") }
+}
+
 /// A program of a Debian package.
 pub(crate) fn program(sh: &Shell, name: &str, debian: &str) -> Result<(), String> {
     if has(name) {
