@@ -60,7 +60,7 @@
 // The key or the value at the subject is zero, or the prompts' keys cancel each other.
 #define MOBIEDIT_ERR_DEGENERATE -12
 
-// The backend failed: the edit is where it was, and the same call tries again. The backend's own code is in the progress.
+// A callback failed: the edit is where it was, and the same call tries again. `mobiedit_backend_code` is what it returned.
 #define MOBIEDIT_ERR_BACKEND -13
 
 // The bytes are no GGUF of a model that is supported.
@@ -394,7 +394,8 @@ int32_t mobiedit_init(struct mobiedit *state,
 int32_t mobiedit_edit(struct mobiedit *state,
                       const struct mobiedit_problem *problem);
 
-// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics.
+// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics. Bytes that
+// are refused leave the state without an edit.
 //
 // # Safety
 // As `mobiedit_edit`; `len` bytes are at `bytes`.

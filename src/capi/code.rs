@@ -83,6 +83,11 @@ pub extern "C" fn mobiedit_strerror(code: i32) -> *const c_char {
     text.as_ptr()
 }
 
+/// What a function returns.
+pub(crate) fn code(result: Result<i32, i32>) -> i32 {
+    result.unwrap_or_else(|code| code)
+}
+
 pub(crate) fn of_setup(error: SetupError) -> i32 {
     match error {
         SetupError::Problem(_) => MOBIEDIT_ERR_PROBLEM,
