@@ -245,6 +245,10 @@ typedef struct mobiedit_backend {
   int32_t (*apply)(void *context, const struct mobiedit_patch *patch, uint32_t *id);
   // Takes a patch off again.
   int32_t (*remove)(void *context, uint32_t id);
+  // Names the patches that are applied to `layer`, so that an edit keeps off them: that of this `index`, the oldest being 0, to
+  // `out`. Returns 0, or something else where there are not so many. The numbers have to stay where they are until a patch is
+  // applied or removed. May be NULL: then edits are not kept off each other.
+  int32_t (*applied)(void *context, uint32_t layer, uint32_t index, struct mobiedit_patch *out);
   // Greedy generation behind `prompt` until a token of `stop` or `out_len` tokens. May be NULL.
   int32_t (*generate)(void *context,
                       const uint32_t *prompt,
@@ -394,8 +398,8 @@ int32_t mobiedit_init(struct mobiedit *state,
 int32_t mobiedit_edit(struct mobiedit *state,
                       const struct mobiedit_problem *problem);
 
-// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics. Bytes that
-// are refused leave the state without an edit.
+// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics, and the same
+// patches applied, which a checkpoint does not know. Bytes that are refused leave the state without an edit.
 //
 // # Safety
 // As `mobiedit_edit`; `len` bytes are at `bytes`.

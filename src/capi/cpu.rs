@@ -217,6 +217,7 @@ pub unsafe extern "C" fn mobiedit_cpu_init(
             project: Some(project),
             apply: Some(apply),
             remove: Some(remove),
+            applied: Some(applied),
             generate: Some(generate),
         };
         Ok(MOBIEDIT_OK)

@@ -149,6 +149,19 @@ pub(crate) unsafe extern "C" fn remove(context: *mut c_void, id: u32) -> i32 {
 
 /// # Safety
 /// As `mobiedit_backend` says.
+pub(crate) unsafe extern "C" fn applied(context: *mut c_void, layer: u32, index: u32, out: *mut mobiedit_patch) -> i32 {
+    let run = || {
+        // SAFETY: by this function's contract.
+        let (state, out) = unsafe { (open(context)?, one_mut(out)?) };
+        let patch = state.transformer.applied(layer as usize, index as usize).ok_or(MOBIEDIT_ERR_PATCH)?;
+        *out = mobiedit_patch { layer, u: patch.u.as_ptr(), lambda: patch.lambda.as_ptr() };
+        Ok(MOBIEDIT_OK)
+    };
+    code(run())
+}
+
+/// # Safety
+/// As `mobiedit_backend` says.
 pub(crate) unsafe extern "C" fn generate(
     context: *mut c_void,
     prompt: *const u32,

@@ -149,8 +149,8 @@ pub unsafe extern "C" fn mobiedit_edit(state: *mut mobiedit, problem: *const mob
     code(unsafe { begin(state, problem, None) })
 }
 
-/// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics. Bytes that
-/// are refused leave the state without an edit.
+/// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics, and the same
+/// patches applied, which a checkpoint does not know. Bytes that are refused leave the state without an edit.
 ///
 /// # Safety
 /// As `mobiedit_edit`; `len` bytes are at `bytes`.
