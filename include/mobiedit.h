@@ -42,7 +42,7 @@
 // The problem does not fit the model: prompts, subject positions, target or layer.
 #define MOBIEDIT_ERR_PROBLEM -6
 
-// Sample keys, bank or readers are no whole rows, not finite, or the calibration file is damaged or of another model's sizes.
+// Sample keys, bank or readers are no whole rows, or not finite.
 #define MOBIEDIT_ERR_STATISTICS -7
 
 // The state was not initialised, has no edit, or its edit has not ended.
@@ -77,6 +77,12 @@
 
 // The backend cannot do this.
 #define MOBIEDIT_ERR_UNSUPPORTED -18
+
+// The bytes are no calibration, damaged, cut off, or of another version of the file.
+#define MOBIEDIT_ERR_CALIBRATION -19
+
+// The calibration was made of another model, or its statistics are of another layer.
+#define MOBIEDIT_ERR_OTHER_MODEL -20
 
 // The version of structs and functions. A config's `abi` has to be this.
 #define MOBIEDIT_ABI 1
@@ -137,6 +143,12 @@
 
 // Activations are float: slower, for comparison.
 #define MOBIEDIT_FLOAT 1
+
+// Activations are int16 with one scale per input, over the largest magnitude that calibration saw: as on an NPU.
+#define MOBIEDIT_STATIC 2
+
+// The same with ranges clipped by the published rule.
+#define MOBIEDIT_STATIC_CLIPPED 3
 
 // The sizes of a model.
 typedef struct mobiedit_spec {
@@ -260,7 +272,8 @@ typedef struct mobiedit_backend {
                       size_t *written);
 } mobiedit_backend;
 
-// Samples from the edit layer, half-precision floats as their bits. All may be absent: the search then takes more forward passes.
+// Samples from the edit layer, half-precision floats as their bits; `mobiedit_open_calibration` fills it. All may be absent: the
+// search then takes more forward passes.
 typedef struct mobiedit_statistics {
   // Keys of ordinary text, (n, d_ff).
   const uint16_t *samples;
@@ -336,7 +349,7 @@ typedef struct mobiedit_progress {
 typedef struct mobiedit_cpu_config {
   // Has to be MOBIEDIT_ABI.
   uint32_t abi;
-  // MOBIEDIT_W8A16 or MOBIEDIT_FLOAT.
+  // MOBIEDIT_W8A16, MOBIEDIT_FLOAT, MOBIEDIT_STATIC or MOBIEDIT_STATIC_CLIPPED.
   uint32_t activations;
   // The model: a GGUF v3 as it lies in memory or flash, aligned to 4 bytes. It has to stay.
   const uint8_t *model;
@@ -349,6 +362,11 @@ typedef struct mobiedit_cpu_config {
   uint32_t patches;
   // Most tokens of a generation, prompt included; 0 for none.
   uint32_t context;
+  // A calibration as `mobiedit calibrate` writes it, or NULL: refused if it is of another model, and where static scales come
+  // from. They are copied; it need not stay for the backend.
+  const uint8_t *calibration;
+  // Its bytes.
+  size_t calibration_len;
   // The backend's memory, aligned to MOBIEDIT_ALIGNMENT.
   void *memory;
   // Its bytes: `mobiedit_cpu_footprint` says how many it takes.
@@ -475,6 +493,20 @@ int32_t mobiedit_generate(struct mobiedit *state,
                           size_t out_len,
                           size_t *written);
 
+// Opens a calibration for edits of `layer` on a model of these sizes: `samples` and `bank` of `out` point into its bytes, which
+// have to stay and to start at an even address; `readers` is left empty.
+//
+// Every byte is checked against the file's checksum. That the calibration is of this very model, and not of another one of its
+// sizes, is found out by `mobiedit_cpu_init`, which has the weights, if it is given the calibration too.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be; `len` bytes are at `bytes`.
+int32_t mobiedit_open_calibration(const uint8_t *bytes,
+                                  size_t len,
+                                  const struct mobiedit_spec *spec,
+                                  uint32_t layer,
+                                  struct mobiedit_statistics *out);
+
 // Bytes of `memory` that a backend with this config needs, to `bytes`. The config's `memory` may be NULL.
 //
 // # Safety
@@ -482,7 +514,8 @@ int32_t mobiedit_generate(struct mobiedit *state,
 int32_t mobiedit_cpu_footprint(const struct mobiedit_cpu_config *config,
                                size_t *bytes);
 
-// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is.
+// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is. After an
+// error neither was written, but `memory` may have been.
 //
 // # Safety
 // The pointers are NULL, or what they are declared to be, as the structs say; what `config` points to stays until the

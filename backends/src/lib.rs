@@ -11,7 +11,8 @@
 //!    step in one batch. [`generate`]: a sequence that grows by its likeliest token.
 //!    [`trace`]: causal tracing, which shows where a fact lies.
 //! 4. **The numbers.** [`gguf`]: a model file, every length and offset checked, and the decoder in it. [`dequant`]: its formats
-//!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it.
+//!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it,
+//!    [`calibration`]: the file that keeps that, [`identity`]: which model it is of.
 //! 5. **The proof.** `conformance` (feature of that name, allocates): cases with f64 oracles that every [`device::Device`] has
 //!    to pass, alone and with whole decoders.
 //!
@@ -24,13 +25,16 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod calibration;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod cursor;
 pub mod dequant;
 pub mod device;
 pub mod editing;
 pub mod generate;
 pub mod gguf;
+pub mod identity;
 pub mod model;
 pub mod observer;
 pub mod op;

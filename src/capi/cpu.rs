@@ -4,29 +4,33 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use mobiedit_backends::generate::Sequence;
+use mobiedit_backends::calibration::Calibration;
 use mobiedit_backends::gguf::Gguf;
-use mobiedit_backends::model::{Layer, Model, ModelConfig};
-use mobiedit_backends::patches::Patches;
+use mobiedit_backends::model::{Model, ModelConfig};
+use mobiedit_backends::scales::StaticScales;
 use mobiedit_backends::transformer::{Precision, Transformer};
 use mobiedit_core::backend::ModelSpec;
-use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens};
+use mobiedit_hal_cpu::Cpu;
 
+use crate::capi::calibration::parsed;
 use crate::capi::code::*;
 use crate::capi::cpu_callbacks::*;
-use crate::capi::memory::{Pool, bytes_of, lent, one, one_mut};
+use crate::capi::cpu_memory::{Memory, Parts};
+use crate::capi::memory::{Pool, lent, one, one_mut};
 use crate::capi::types::*;
 
 /// 8-byte words of a `mobiedit_cpu`.
 pub const MOBIEDIT_CPU_WORDS: usize = 448;
 const MAGIC: u64 = u64::from_le_bytes(*b"mobi-cpu");
-/// Rows that are multiplied at once: a weight is unpacked once for so many.
-const TILE_ROWS: usize = 8;
 
 /// Activations are int16 with a scale per row.
 pub const MOBIEDIT_W8A16: u32 = 0;
 /// Activations are float: slower, for comparison.
 pub const MOBIEDIT_FLOAT: u32 = 1;
+/// Activations are int16 with one scale per input, over the largest magnitude that calibration saw: as on an NPU.
+pub const MOBIEDIT_STATIC: u32 = 2;
+/// The same with ranges clipped by the published rule.
+pub const MOBIEDIT_STATIC_CLIPPED: u32 = 3;
 
 /// The state of the built-in backend. Allocated by the caller, filled by `mobiedit_cpu_init`, not to be copied or looked into.
 #[repr(C)]
@@ -42,7 +46,7 @@ pub struct mobiedit_cpu {
 pub struct mobiedit_cpu_config {
     /// Has to be MOBIEDIT_ABI.
     pub abi: u32,
-    /// MOBIEDIT_W8A16 or MOBIEDIT_FLOAT.
+    /// MOBIEDIT_W8A16, MOBIEDIT_FLOAT, MOBIEDIT_STATIC or MOBIEDIT_STATIC_CLIPPED.
     pub activations: u32,
     /// The model: a GGUF v3 as it lies in memory or flash, aligned to 4 bytes. It has to stay.
     pub model: *const u8,
@@ -55,6 +59,11 @@ pub struct mobiedit_cpu_config {
     pub patches: u32,
     /// Most tokens of a generation, prompt included; 0 for none.
     pub context: u32,
+    /// A calibration as `mobiedit calibrate` writes it, or NULL: refused if it is of another model, and where static scales come
+    /// from. They are copied; it need not stay for the backend.
+    pub calibration: *const u8,
+    /// Its bytes.
+    pub calibration_len: usize,
     /// The backend's memory, aligned to MOBIEDIT_ALIGNMENT.
     pub memory: *mut c_void,
     /// Its bytes: `mobiedit_cpu_footprint` says how many it takes.
@@ -85,58 +94,64 @@ pub(crate) unsafe fn open<'s>(context: *mut c_void) -> Result<&'s mut State, i32
     Ok(unsafe { &mut *core::ptr::from_mut(words).cast::<State>() })
 }
 
-/// The memory of a backend: elements of each part.
-struct Parts {
-    layers: usize,
-    work: usize,
-    patches: usize,
-    sequence: usize,
-    scratch: ScratchLens,
+/// How a config wants activations to be treated.
+#[derive(Clone, Copy)]
+enum Activations {
+    Dynamic,
+    Float,
+    Static { clip: bool },
 }
 
-impl Parts {
-    fn of(model: &ModelConfig, config: &mobiedit_cpu_config) -> Self {
-        let spec = model.spec;
-        let one = Patches::len_of_one(spec.d_ff, spec.d_model);
-        let context = config.context as usize;
-        Self {
-            layers: spec.layers,
-            work: Transformer::<Cpu<'_>>::work_len(model, config.rows as usize),
-            patches: one.saturating_mul(config.patches as usize),
-            sequence: if context > 0 { Sequence::memory_len(&spec, context) } else { 0 },
-            scratch: ScratchLens::of(model, TILE_ROWS),
+/// A config whose pointers and numbers make sense.
+struct Opened {
+    gguf: Gguf<'static>,
+    activations: Activations,
+    parts: Parts,
+}
+
+impl Opened {
+    /// Reads the model's hyper-parameters.
+    ///
+    /// # Safety
+    /// As `mobiedit_cpu_config` says of `model`.
+    unsafe fn new(config: &mobiedit_cpu_config) -> Result<Self, i32> {
+        if config.abi != MOBIEDIT_ABI {
+            return Err(MOBIEDIT_ERR_VERSION);
         }
+        let activations = match config.activations {
+            MOBIEDIT_W8A16 => Activations::Dynamic,
+            MOBIEDIT_FLOAT => Activations::Float,
+            MOBIEDIT_STATIC => Activations::Static { clip: false },
+            MOBIEDIT_STATIC_CLIPPED => Activations::Static { clip: true },
+            _ => return Err(MOBIEDIT_ERR_CONFIG),
+        };
+        let is_static = matches!(activations, Activations::Static { .. });
+        if config.model.is_null() || is_static && config.calibration.is_null() {
+            return Err(MOBIEDIT_ERR_NULL);
+        }
+        // SAFETY: by this function's contract.
+        let gguf = Gguf::parse(unsafe { lent(config.model, config.model_len) }?).map_err(|_| MOBIEDIT_ERR_MODEL)?;
+        let model = ModelConfig::read(&gguf).map_err(|_| MOBIEDIT_ERR_MODEL)?;
+        Ok(Self { gguf, activations, parts: Parts::of(&model, config, is_static) })
     }
 
-    fn bytes(&self) -> usize {
-        let s = &self.scratch;
-        let floats = [self.work, self.patches, self.sequence, s.scales, s.weights, s.scores, s.logits];
-        let floats = floats.into_iter().map(bytes_of::<f32>).fold(0, usize::saturating_add);
-        let rest = [
-            bytes_of::<Layer<'_>>(self.layers),
-            bytes_of::<i16>(s.activations),
-            bytes_of::<i8>(s.levels),
-            bytes_of::<mobiedit_hal_cpu::Statistics>(s.statistics),
-        ];
-        rest.into_iter().fold(floats, usize::saturating_add)
+    /// The treatment of activations, with the calibration's scales in `scales`.
+    fn precision(
+        &self,
+        layers: usize,
+        calibration: Option<Calibration<'_>>,
+        scales: &'static mut [f32],
+    ) -> Result<Precision<'static>, i32> {
+        let clip = match self.activations {
+            Activations::Dynamic => return Ok(Precision::W8A16),
+            Activations::Float => return Ok(Precision::Float),
+            Activations::Static { clip } => clip,
+        };
+        let calibrated = calibration.ok_or(MOBIEDIT_ERR_NULL)?.scales(clip);
+        scales.iter_mut().zip(calibrated).for_each(|(scale, calibrated)| *scale = calibrated);
+        let scales = StaticScales::new(layers, scales).map_err(|_| MOBIEDIT_ERR_CALIBRATION)?;
+        Ok(Precision::Static(scales))
     }
-}
-
-/// The file and its hyper-parameters.
-///
-/// # Safety
-/// As `mobiedit_cpu_config` says of `model`.
-unsafe fn opened(config: &mobiedit_cpu_config) -> Result<(Gguf<'static>, ModelConfig), i32> {
-    if config.abi != MOBIEDIT_ABI {
-        return Err(MOBIEDIT_ERR_VERSION);
-    }
-    if config.model.is_null() {
-        return Err(MOBIEDIT_ERR_NULL);
-    }
-    // SAFETY: by this function's contract.
-    let gguf = Gguf::parse(unsafe { lent(config.model, config.model_len) }?).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-    let model = ModelConfig::read(&gguf).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-    Ok((gguf, model))
 }
 
 /// Bytes of `memory` that a backend with this config needs, to `bytes`. The config's `memory` may be NULL.
@@ -149,14 +164,14 @@ pub unsafe extern "C" fn mobiedit_cpu_footprint(config: *const mobiedit_cpu_conf
         // SAFETY: by this function's contract.
         let (config, bytes) = unsafe { (one(config)?, one_mut(bytes)?) };
         // SAFETY: as above.
-        let (_, model) = unsafe { opened(config) }?;
-        *bytes = Parts::of(&model, config).bytes();
+        *bytes = unsafe { Opened::new(config) }?.parts.bytes();
         Ok(MOBIEDIT_OK)
     };
     code(run())
 }
 
-/// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is.
+/// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is. After an
+/// error neither was written, but `memory` may have been.
 ///
 /// # Safety
 /// The pointers are NULL, or what they are declared to be, as the structs say; what `config` points to stays until the
@@ -172,44 +187,12 @@ pub unsafe extern "C" fn mobiedit_cpu_init(
         let (words, config, backend) =
             unsafe { (one_mut(cpu.cast::<MaybeUninit<mobiedit_cpu>>())?, one(config)?, one_mut(backend)?) };
         // SAFETY: as above.
-        let (gguf, model) = unsafe { opened(config) }?;
-        let precision = match config.activations {
-            MOBIEDIT_W8A16 => Precision::W8A16,
-            MOBIEDIT_FLOAT => Precision::Float,
-            _ => return Err(MOBIEDIT_ERR_CONFIG),
-        };
-        let parts = Parts::of(&model, config);
-        if parts.bytes() > config.memory_len {
-            return Err(MOBIEDIT_ERR_TOO_SMALL);
-        }
-        let mut pool = Pool::new(config.memory, config.memory_len)?;
-        // SAFETY: by this function's contract the memory is the backend's alone.
-        let (layers, work, patches, sequence, scratch) = unsafe {
-            let lens = &parts.scratch;
-            let scratch = Scratch {
-                activations: pool.take(lens.activations, 0)?,
-                scales: pool.take(lens.scales, 0.0)?,
-                levels: pool.take(lens.levels, 0)?,
-                weights: pool.take(lens.weights, 0.0)?,
-                scores: pool.take(lens.scores, 0.0)?,
-                logits: pool.take(lens.logits, 0.0)?,
-                statistics: pool.take(lens.statistics, mobiedit_hal_cpu::Statistics::default())?,
-            };
-            (
-                pool.take(parts.layers, Layer::EMPTY)?,
-                pool.take(parts.work, 0.0)?,
-                pool.take(parts.patches, 0.0)?,
-                pool.take(parts.sequence, 0.0)?,
-                scratch,
-            )
-        };
-        let model = Model::open(&gguf, layers).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-        let transformer = Transformer::new(model, Cpu::new(scratch), precision, work, patches);
-        let state = State { magic: MAGIC, transformer, sequence, context: config.context as usize };
+        let state = unsafe { state(config) }?;
+        let spec = c_spec(&state.transformer.config().spec);
         // SAFETY: it fits, as asserted above; nothing in a former state has to be dropped.
         unsafe { words.as_mut_ptr().cast::<State>().write(state) };
         *backend = mobiedit_backend {
-            spec: c_spec(&model.config.spec),
+            spec,
             context: cpu.cast(),
             prefill: Some(prefill),
             losses: Some(losses),
@@ -223,6 +206,32 @@ pub unsafe extern "C" fn mobiedit_cpu_init(
         Ok(MOBIEDIT_OK)
     };
     code(run())
+}
+
+/// A backend of this config.
+///
+/// # Safety
+/// As `mobiedit_cpu_config` says.
+unsafe fn state(config: &mobiedit_cpu_config) -> Result<State, i32> {
+    // SAFETY: by this function's contract.
+    let opened = unsafe { Opened::new(config) }?;
+    if opened.parts.bytes() > config.memory_len {
+        return Err(MOBIEDIT_ERR_TOO_SMALL);
+    }
+    let calibration = if config.calibration.is_null() {
+        None
+    } else {
+        // SAFETY: by this function's contract.
+        Some(unsafe { parsed(config.calibration, config.calibration_len) }?)
+    };
+    let mut pool = Pool::new(config.memory, config.memory_len)?;
+    // SAFETY: by this function's contract the memory is the backend's alone.
+    let Memory { layers, work, patches, sequence, static_scales, scratch } = unsafe { opened.parts.divide(&mut pool) }?;
+    let model = Model::open(&opened.gguf, layers).map_err(|_| MOBIEDIT_ERR_MODEL)?;
+    let calibration = calibration.map(|calibration| calibration.of_model(&model)).transpose().map_err(of_unusable)?;
+    let precision = opened.precision(model.layers.len(), calibration, static_scales)?;
+    let transformer = Transformer::new(model, Cpu::new(scratch), precision, work, patches);
+    Ok(State { magic: MAGIC, transformer, sequence, context: config.context as usize })
 }
 
 fn c_spec(spec: &ModelSpec) -> mobiedit_spec {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::gguf::Gguf;
+use mobiedit_backends::identity::identity;
 use mobiedit_backends::model::Model;
 use mobiedit_backends::patches::{MAX_PATCHES, Patches};
 use mobiedit_backends::scales::{ScalesError, StaticScales};
@@ -16,7 +17,6 @@ use mobiedit_hal_cpu::{CpuError, FastCpu};
 
 use crate::host::calibration::{Calibration, CalibrationError, FEWEST_TOKENS, beside};
 use crate::host::edits::Edit;
-use crate::host::identity::identity;
 use crate::host::model_file::{ModelFile, ModelFileError};
 use crate::host::prompts::PromptError;
 use crate::host::statistics::{Statement, Statistics, built_in_lines, readers};

@@ -14,7 +14,7 @@ use crate::{header, tools, workspace};
 /// A program of `tests/c`.
 struct Program {
     name: &'static str,
-    /// Runs the model of `model.S`.
+    /// Runs the model of `model.S`, with its calibration.
     on_model: bool,
     /// Prints its patch's fingerprint, which is the same everywhere.
     prints_patch: bool,
@@ -22,10 +22,11 @@ struct Program {
     host_only: bool,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "smoke", on_model: false, prints_patch: false, host_only: false },
     Program { name: "callbacks", on_model: false, prints_patch: false, host_only: false },
     Program { name: "edit", on_model: true, prints_patch: true, host_only: false },
+    Program { name: "calibration", on_model: true, prints_patch: false, host_only: false },
     Program { name: "stacked", on_model: true, prints_patch: false, host_only: true },
 ];
 const STRICT: [&str; 5] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1"];
@@ -185,9 +186,15 @@ impl Way<'_> {
         if program.on_model {
             sources.push(source("model.S"));
         }
-        let model = format!("-DMODEL=\"{}\"", root.join("tests/fixtures/small.gguf").display());
+        let file =
+            |name: &str, file: &str| format!("-D{name}=\"{}\"", root.join("tests/fixtures").join(file).display());
+        let (model, calibration) = (file("MODEL", "small.gguf"), file("CALIBRATION", "small.calibration"));
         let (compiler, flags) = (&self.compiler, self.flags);
-        cmd!(sh, "{compiler} {STRICT...} {flags...} -Iinclude {model} {sources...} {library} -lm -o {out}").run()?;
+        cmd!(
+            sh,
+            "{compiler} {STRICT...} {flags...} -Iinclude {model} {calibration} {sources...} {library} -lm -o {out}"
+        )
+        .run()?;
         let words: Vec<&Path> = self.runner.iter().map(Path::new).chain([out.as_path()]).collect();
         let (first, rest) = words.split_first().expect("a program");
         Ok(sh.cmd(first).args(rest).read()?)

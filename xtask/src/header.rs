@@ -9,8 +9,14 @@ use crate::workspace;
 /// The header's place.
 const HEADER: &str = "include/mobiedit.h";
 /// The files of the C interface whose items are in it, in its order.
-const SOURCES: [&str; 5] =
-    ["src/capi/code.rs", "src/capi/types.rs", "src/capi/editor.rs", "src/capi/patch.rs", "src/capi/cpu.rs"];
+const SOURCES: [&str; 6] = [
+    "src/capi/code.rs",
+    "src/capi/types.rs",
+    "src/capi/editor.rs",
+    "src/capi/patch.rs",
+    "src/capi/calibration.rs",
+    "src/capi/cpu.rs",
+];
 const INTRODUCTION: &str = "\
 /*
  * MobiEdit: edits what a language model knows, with forward passes alone, in memory that the caller gives.
