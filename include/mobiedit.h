@@ -4,9 +4,10 @@
  * Made from src/capi by `cargo xtask header`: do not change it by hand.
  *
  *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash.
- *   2. mobiedit_footprint, mobiedit_init, mobiedit_edit.
- *   3. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
- *   4. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
+ *   2. mobiedit_open_calibration and mobiedit_cpu_readers, for searches of fewer forward passes.
+ *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
+ *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
+ *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
  * One state must not be used by two threads at a time; different states are independent. Nothing is allocated.
@@ -150,6 +151,9 @@
 // The same with ranges clipped by the published rule.
 #define MOBIEDIT_STATIC_CLIPPED 3
 
+// Rows of readers that an edit takes, or d_model if that is less: more say nothing more.
+#define MOBIEDIT_READERS 512
+
 // The sizes of a model.
 typedef struct mobiedit_spec {
   // Width of the residual stream, and of the value vector.
@@ -272,8 +276,8 @@ typedef struct mobiedit_backend {
                       size_t *written);
 } mobiedit_backend;
 
-// Samples from the edit layer, half-precision floats as their bits; `mobiedit_open_calibration` fills it. All may be absent: the
-// search then takes more forward passes.
+// Samples from the edit layer, half-precision floats as their bits: `mobiedit_open_calibration` fills it, `mobiedit_cpu_readers`
+// makes the readers. All may be absent: the search then takes more forward passes.
 typedef struct mobiedit_statistics {
   // Keys of ordinary text, (n, d_ff).
   const uint16_t *samples;
@@ -523,6 +527,17 @@ int32_t mobiedit_cpu_footprint(const struct mobiedit_cpu_config *config,
 int32_t mobiedit_cpu_init(struct mobiedit_cpu *cpu,
                           const struct mobiedit_cpu_config *config,
                           struct mobiedit_backend *backend);
+
+// Fills `out`, `len` halves, with what the layers above `layer` read: the `readers` of a `mobiedit_statistics` for edits of that
+// layer, whole rows of d_model. They come from the weights alone, the same ones every time, and need not be kept. With less
+// `memory` than the rows take as floats, the weights are read more than once.
+//
+// # Safety
+// `cpu` is NULL, or was zeroed or given to `mobiedit_cpu_init`; `len` halves are at `out`.
+int32_t mobiedit_cpu_readers(struct mobiedit_cpu *cpu,
+                             uint32_t layer,
+                             uint16_t *out,
+                             size_t len);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,13 +10,14 @@ use mobiedit_backends::model::{Model, ModelConfig};
 use mobiedit_backends::scales::StaticScales;
 use mobiedit_backends::transformer::{Precision, Transformer};
 use mobiedit_core::backend::ModelSpec;
+use mobiedit_core::f16;
 use mobiedit_hal_cpu::Cpu;
 
 use crate::capi::calibration::parsed;
 use crate::capi::code::*;
 use crate::capi::cpu_callbacks::*;
 use crate::capi::cpu_memory::{Memory, Parts};
-use crate::capi::memory::{Pool, lent, one, one_mut};
+use crate::capi::memory::{Pool, lent, lent_mut, one, one_mut};
 use crate::capi::types::*;
 
 /// 8-byte words of a `mobiedit_cpu`.
@@ -31,6 +32,11 @@ pub const MOBIEDIT_FLOAT: u32 = 1;
 pub const MOBIEDIT_STATIC: u32 = 2;
 /// The same with ranges clipped by the published rule.
 pub const MOBIEDIT_STATIC_CLIPPED: u32 = 3;
+
+/// Rows of readers that an edit takes, or d_model if that is less: more say nothing more.
+pub const MOBIEDIT_READERS: usize = 512;
+
+const _: () = assert!(MOBIEDIT_READERS == mobiedit_backends::readers::MOST_READERS);
 
 /// The state of the built-in backend. Allocated by the caller, filled by `mobiedit_cpu_init`, not to be copied or looked into.
 #[repr(C)]
@@ -232,6 +238,26 @@ unsafe fn state(config: &mobiedit_cpu_config) -> Result<State, i32> {
     let precision = opened.precision(model.layers.len(), calibration, static_scales)?;
     let transformer = Transformer::new(model, Cpu::new(scratch), precision, work, patches);
     Ok(State { magic: MAGIC, transformer, sequence, context: config.context as usize })
+}
+
+/// Fills `out`, `len` halves, with what the layers above `layer` read: the `readers` of a `mobiedit_statistics` for edits of that
+/// layer, whole rows of d_model. They come from the weights alone, the same ones every time, and need not be kept. With less
+/// `memory` than the rows take as floats, the weights are read more than once.
+///
+/// # Safety
+/// `cpu` is NULL, or was zeroed or given to `mobiedit_cpu_init`; `len` halves are at `out`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mobiedit_cpu_readers(cpu: *mut mobiedit_cpu, layer: u32, out: *mut u16, len: usize) -> i32 {
+    let run = || {
+        // SAFETY: by this function's contract; an f16 is its 16 bits.
+        let (state, out) = unsafe { (open(cpu.cast())?, lent_mut(out.cast::<f16>(), len)?) };
+        if len.checked_rem(state.transformer.config().spec.d_model) != Some(0) {
+            return Err(MOBIEDIT_ERR_STATISTICS);
+        }
+        state.transformer.readers(layer as usize, out).map_err(failed)?;
+        Ok(MOBIEDIT_OK)
+    };
+    code(run())
 }
 
 fn c_spec(spec: &ModelSpec) -> mobiedit_spec {

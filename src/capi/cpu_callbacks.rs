@@ -15,7 +15,7 @@ use crate::capi::memory::{lent, lent_mut, one, one_mut};
 use crate::capi::request::{NO_PROMPT, problem_in};
 use crate::capi::types::*;
 
-fn failed(error: ForwardError<CpuError>) -> i32 {
+pub(crate) fn failed(error: ForwardError<CpuError>) -> i32 {
     of_forward(&error)
 }
 

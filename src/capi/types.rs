@@ -182,8 +182,8 @@ pub struct mobiedit_backend {
     >,
 }
 
-/// Samples from the edit layer, half-precision floats as their bits; `mobiedit_open_calibration` fills it. All may be absent: the
-/// search then takes more forward passes.
+/// Samples from the edit layer, half-precision floats as their bits: `mobiedit_open_calibration` fills it, `mobiedit_cpu_readers`
+/// makes the readers. All may be absent: the search then takes more forward passes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mobiedit_statistics {

@@ -1,5 +1,6 @@
 /*
- * A calibration in flash: what it lends to an edit, the static scales that the built-in backend takes from it, and what is refused.
+ * What is known beforehand: a calibration in flash, the static scales that the built-in backend takes from it, what it lends to an
+ * edit, and the readers, which need no file. And what of all that is refused.
  *
  * model.S puts the model and its calibration into the image; on a PC, once,
  *
@@ -100,6 +101,17 @@ int main(void) {
     refuse(place, len, &wider, other, other);
     memcpy(place + 1, calibration_start, len);
     EXPECT(mobiedit_open_calibration(place + 1, len, &backend.spec, edit.layer, &lent) == MOBIEDIT_ERR_ALIGNMENT);
+
+    /* What the layers above read: from the weights, whole rows, the same ones every time. */
+    const size_t width = backend.spec.d_model;
+    static uint16_t readers[128 * 128], again[128 * 128];
+    EXPECT(mobiedit_cpu_readers(&cpu, edit.layer, readers, width * width) == MOBIEDIT_OK && width == 128);
+    EXPECT(mobiedit_cpu_readers(&cpu, edit.layer, again, width * width) == MOBIEDIT_OK);
+    EXPECT(memcmp(readers, again, sizeof readers) == 0 && readers[0] && readers[width * width - 1]);
+    EXPECT(mobiedit_cpu_readers(&cpu, edit.layer, again, width - 1) == MOBIEDIT_ERR_STATISTICS);
+    EXPECT(mobiedit_cpu_readers(&cpu, backend.spec.layers, again, width) == MOBIEDIT_ERR_RANGE);
+    EXPECT(mobiedit_cpu_readers(&cpu, edit.layer, NULL, width) == MOBIEDIT_ERR_NULL);
+    EXPECT(memcmp(readers, again, sizeof readers) == 0);
 
     /* Static scales: other numbers, near to the dynamic ones, for 4 bytes each. */
     size_t bytes, with_scales;

@@ -120,6 +120,9 @@ int main(void) {
     cpu_config.abi = 0;
     EXPECT(mobiedit_cpu_init(&cpu, &cpu_config, &backend), MOBIEDIT_ERR_VERSION);
 
+    EXPECT(mobiedit_cpu_readers(NULL, 0, NULL, 0), MOBIEDIT_ERR_NULL);
+    EXPECT(mobiedit_cpu_readers(&cpu, 0, NULL, 0), MOBIEDIT_ERR_STATE);
+
     /* Calibrations: none, bytes that are none, nowhere to write to. */
     mobiedit_statistics statistics = {.bank_len = 77};
     EXPECT(mobiedit_open_calibration(NULL, 9, &backend.spec, 0, &statistics), MOBIEDIT_ERR_NULL);
