@@ -46,6 +46,7 @@ pub struct Halves<'b>(&'b [[u8; 2]]);
 
 /// Why bytes cannot be used as a calibration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Unusable {
     /// They start with something else.
