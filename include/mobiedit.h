@@ -4,9 +4,10 @@
  * Made from src/capi by `cargo xtask header`: do not change it by hand.
  *
  *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash.
- *   2. mobiedit_footprint, mobiedit_init, mobiedit_edit.
- *   3. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
- *   4. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
+ *   2. mobiedit_open_calibration and mobiedit_cpu_readers, for searches of fewer forward passes.
+ *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
+ *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
+ *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
  * One state must not be used by two threads at a time; different states are independent. Nothing is allocated.
@@ -42,7 +43,7 @@
 // The problem does not fit the model: prompts, subject positions, target or layer.
 #define MOBIEDIT_ERR_PROBLEM -6
 
-// Sample keys, bank or readers are no whole rows, not finite, or the calibration file is damaged or of another model's sizes.
+// Sample keys, bank or readers are no whole rows, or not finite.
 #define MOBIEDIT_ERR_STATISTICS -7
 
 // The state was not initialised, has no edit, or its edit has not ended.
@@ -60,7 +61,7 @@
 // The key or the value at the subject is zero, or the prompts' keys cancel each other.
 #define MOBIEDIT_ERR_DEGENERATE -12
 
-// The backend failed: the edit is where it was, and the same call tries again. The backend's own code is in the progress.
+// A callback failed: the edit is where it was, and the same call tries again. `mobiedit_backend_code` is what it returned.
 #define MOBIEDIT_ERR_BACKEND -13
 
 // The bytes are no GGUF of a model that is supported.
@@ -77,6 +78,12 @@
 
 // The backend cannot do this.
 #define MOBIEDIT_ERR_UNSUPPORTED -18
+
+// The bytes are no calibration, damaged, cut off, or of another version of the file.
+#define MOBIEDIT_ERR_CALIBRATION -19
+
+// The calibration was made of another model, or its statistics are of another layer.
+#define MOBIEDIT_ERR_OTHER_MODEL -20
 
 // The version of structs and functions. A config's `abi` has to be this.
 #define MOBIEDIT_ABI 1
@@ -137,6 +144,15 @@
 
 // Activations are float: slower, for comparison.
 #define MOBIEDIT_FLOAT 1
+
+// Activations are int16 with one scale per input, over the largest magnitude that calibration saw: as on an NPU.
+#define MOBIEDIT_STATIC 2
+
+// The same with ranges clipped by the published rule.
+#define MOBIEDIT_STATIC_CLIPPED 3
+
+// Rows of readers that an edit takes, or d_model if that is less: more say nothing more.
+#define MOBIEDIT_READERS 512
 
 // The sizes of a model.
 typedef struct mobiedit_spec {
@@ -245,6 +261,10 @@ typedef struct mobiedit_backend {
   int32_t (*apply)(void *context, const struct mobiedit_patch *patch, uint32_t *id);
   // Takes a patch off again.
   int32_t (*remove)(void *context, uint32_t id);
+  // Names the patches that are applied to `layer`, so that an edit keeps off them: that of this `index`, the oldest being 0, to
+  // `out`. Returns 0, or something else where there are not so many. The numbers have to stay where they are until a patch is
+  // applied or removed. May be NULL: then edits are not kept off each other.
+  int32_t (*applied)(void *context, uint32_t layer, uint32_t index, struct mobiedit_patch *out);
   // Greedy generation behind `prompt` until a token of `stop` or `out_len` tokens. May be NULL.
   int32_t (*generate)(void *context,
                       const uint32_t *prompt,
@@ -256,7 +276,8 @@ typedef struct mobiedit_backend {
                       size_t *written);
 } mobiedit_backend;
 
-// Samples from the edit layer, half-precision floats as their bits. All may be absent: the search then takes more forward passes.
+// Samples from the edit layer, half-precision floats as their bits: `mobiedit_open_calibration` fills it, `mobiedit_cpu_readers`
+// makes the readers. All may be absent: the search then takes more forward passes.
 typedef struct mobiedit_statistics {
   // Keys of ordinary text, (n, d_ff).
   const uint16_t *samples;
@@ -332,7 +353,7 @@ typedef struct mobiedit_progress {
 typedef struct mobiedit_cpu_config {
   // Has to be MOBIEDIT_ABI.
   uint32_t abi;
-  // MOBIEDIT_W8A16 or MOBIEDIT_FLOAT.
+  // MOBIEDIT_W8A16, MOBIEDIT_FLOAT, MOBIEDIT_STATIC or MOBIEDIT_STATIC_CLIPPED.
   uint32_t activations;
   // The model: a GGUF v3 as it lies in memory or flash, aligned to 4 bytes. It has to stay.
   const uint8_t *model;
@@ -345,6 +366,11 @@ typedef struct mobiedit_cpu_config {
   uint32_t patches;
   // Most tokens of a generation, prompt included; 0 for none.
   uint32_t context;
+  // A calibration as `mobiedit calibrate` writes it, or NULL: refused if it is of another model, and where static scales come
+  // from. They are copied; it need not stay for the backend.
+  const uint8_t *calibration;
+  // Its bytes.
+  size_t calibration_len;
   // The backend's memory, aligned to MOBIEDIT_ALIGNMENT.
   void *memory;
   // Its bytes: `mobiedit_cpu_footprint` says how many it takes.
@@ -394,7 +420,8 @@ int32_t mobiedit_init(struct mobiedit *state,
 int32_t mobiedit_edit(struct mobiedit *state,
                       const struct mobiedit_problem *problem);
 
-// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics.
+// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics, and the same
+// patches applied, which a checkpoint does not know. Bytes that are refused leave the state without an edit.
 //
 // # Safety
 // As `mobiedit_edit`; `len` bytes are at `bytes`.
@@ -470,6 +497,20 @@ int32_t mobiedit_generate(struct mobiedit *state,
                           size_t out_len,
                           size_t *written);
 
+// Opens a calibration for edits of `layer` on a model of these sizes: `samples` and `bank` of `out` point into its bytes, which
+// have to stay and to start at an even address; `readers` is left empty.
+//
+// Every byte is checked against the file's checksum. That the calibration is of this very model, and not of another one of its
+// sizes, is found out by `mobiedit_cpu_init`, which has the weights, if it is given the calibration too.
+//
+// # Safety
+// The pointers are NULL or what they are declared to be; `len` bytes are at `bytes`.
+int32_t mobiedit_open_calibration(const uint8_t *bytes,
+                                  size_t len,
+                                  const struct mobiedit_spec *spec,
+                                  uint32_t layer,
+                                  struct mobiedit_statistics *out);
+
 // Bytes of `memory` that a backend with this config needs, to `bytes`. The config's `memory` may be NULL.
 //
 // # Safety
@@ -477,7 +518,8 @@ int32_t mobiedit_generate(struct mobiedit *state,
 int32_t mobiedit_cpu_footprint(const struct mobiedit_cpu_config *config,
                                size_t *bytes);
 
-// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is.
+// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is. After an
+// error neither was written, but `memory` may have been.
 //
 // # Safety
 // The pointers are NULL, or what they are declared to be, as the structs say; what `config` points to stays until the
@@ -485,6 +527,17 @@ int32_t mobiedit_cpu_footprint(const struct mobiedit_cpu_config *config,
 int32_t mobiedit_cpu_init(struct mobiedit_cpu *cpu,
                           const struct mobiedit_cpu_config *config,
                           struct mobiedit_backend *backend);
+
+// Fills `out`, `len` halves, with what the layers above `layer` read: the `readers` of a `mobiedit_statistics` for edits of that
+// layer, whole rows of d_model. They come from the weights alone, the same ones every time, and need not be kept. With less
+// `memory` than the rows take as floats, the weights are read more than once.
+//
+// # Safety
+// `cpu` is NULL, or was zeroed or given to `mobiedit_cpu_init`; `len` halves are at `out`.
+int32_t mobiedit_cpu_readers(struct mobiedit_cpu *cpu,
+                             uint32_t layer,
+                             uint16_t *out,
+                             size_t len);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use command::Place;
+use mobiedit::backends::identity::identity;
 use mobiedit::backends::patches::MAX_PATCHES;
 use mobiedit::core::RankOne;
 use mobiedit::host::edits::{EditInfo, EditsWriter};
-use mobiedit::host::identity::identity;
 use mobiedit::host::model_file::ModelFile;
 
 fn shipped() -> Vec<u8> {

@@ -15,6 +15,7 @@ pub struct Memory<'m> {
 
 /// What a device can do beyond the required minimum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Capabilities {
     /// Most rows of one run; `None` for no limit but memory. A larger batch is split, with the same results.

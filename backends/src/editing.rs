@@ -470,6 +470,8 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         let (keys, of_echo) =
             keys.split_at_mut_checked(problem.prompts().len() * spec.d_ff).ok_or(ForwardError::OutOfRange)?;
         check_len(value.len(), spec.d_model)?;
+        #[cfg(feature = "defmt")]
+        defmt::debug!("prefill: {} rows, cache of {} f32", problem.total_rows(), layout.len());
         for ((index, prompt), key) in problem.prompts().iter().enumerate().zip(keys.chunks_exact_mut(spec.d_ff.max(1)))
         {
             let act = self.run_sequence(prompt.tokens, problem.layer())?;
@@ -517,6 +519,8 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         if at_once == 0 {
             return Err(ForwardError::WorkTooSmall { rows, fit });
         }
+        #[cfg(feature = "defmt")]
+        defmt::debug!("losses: {} candidates of {} rows, {} at once", out.len(), rows, at_once);
         for (deltas, out) in deltas.chunks((at_once * width).max(1)).zip(out.chunks_mut(at_once)) {
             self.losses_at_once(problem, which, cache, deltas, out)?;
         }
@@ -525,6 +529,8 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
 
     fn evaluate(&mut self, problem: &Problem<'_>) -> Result<Loss, Self::Error> {
         self.accept(problem)?;
+        #[cfg(feature = "defmt")]
+        defmt::debug!("evaluate: {} rows, {} patches", problem.total_rows(), self.patches.count());
         self.whole_loss(problem, PromptSet::ALL, None, &mut [], cache_slot(0..0))
     }
 

@@ -9,9 +9,10 @@
 //!    operations per layer. [`patches`]: the rank-one edits that its linear layers add.
 //! 3. **What it is used for.** [`editing`]: the editor's `ForwardBackend`, with the exact prefix cache and all candidates of a
 //!    step in one batch. [`generate`]: a sequence that grows by its likeliest token.
-//!    [`trace`]: causal tracing, which shows where a fact lies.
+//!    [`trace`]: causal tracing, which shows where a fact lies. [`readers`]: what the layers above an edit read.
 //! 4. **The numbers.** [`gguf`]: a model file, every length and offset checked, and the decoder in it. [`dequant`]: its formats
-//!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it.
+//!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it,
+//!    [`calibration`]: the file that keeps that, [`identity`]: which model it is of.
 //! 5. **The proof.** `conformance` (feature of that name, allocates): cases with f64 oracles that every [`device::Device`] has
 //!    to pass, alone and with whole decoders.
 //!
@@ -24,18 +25,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod calibration;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod cursor;
 pub mod dequant;
 pub mod device;
 pub mod editing;
 pub mod generate;
 pub mod gguf;
+pub mod identity;
 pub mod model;
 pub mod observer;
 pub mod op;
 pub mod patches;
 pub mod quant;
+pub mod readers;
 pub mod scales;
 pub mod trace;
 pub mod transformer;

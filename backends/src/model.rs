@@ -7,6 +7,7 @@ use crate::weights::Matrix;
 
 /// Hyper-parameters of a Llama or Qwen2 decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ModelConfig {
     /// The architecture.
     pub architecture: Architecture,
@@ -35,6 +36,7 @@ pub const MAX_HEAD_DIM: usize = 256;
 
 /// Supported architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Architecture {
     /// Llama 2 and 3.x.

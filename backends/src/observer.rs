@@ -28,6 +28,7 @@ pub struct Magnitudes<'o> {
 
 /// What was seen of one input.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Range {
     /// The largest magnitude.
     pub most: f32,

@@ -231,6 +231,7 @@ pub enum Op<'a> {
 
 /// Which two elements of a head RoPE turns together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RopePairs {
     /// i and i + head_dim / 2 (Qwen2; "NEOX").
     Halves,

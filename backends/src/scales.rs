@@ -19,6 +19,7 @@ pub struct StaticScales<'a> {
 
 /// Why numbers are no static scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ScalesError {
     /// Too many or too few for the model.
@@ -83,6 +84,13 @@ impl<'a> StaticScales<'a> {
     /// Treatment of the head's input.
     pub(crate) fn of_head(&self) -> Activation {
         Activation::A16Static { scale: self.head }
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for StaticScales<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "of {} layers", self.layers.len());
     }
 }
 

@@ -19,6 +19,7 @@ const MAX_ROPE_PAIRS: usize = MAX_HEAD_DIM / 2;
 
 /// How linear layers treat their activations.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Precision<'a> {
     /// int16 activations with a dynamic scale per row; the edited `down_proj` stays in float.
     W8A16,
@@ -40,6 +41,7 @@ pub struct Transformer<'a, D> {
 
 /// What can go wrong in a forward pass; `E` is the device's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ForwardError<E> {
     /// The device's own error.

@@ -2,6 +2,7 @@
 
 /// How the numbers of a tensor are stored (names and layouts as in GGML).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Format {
     /// 32-bit IEEE float.

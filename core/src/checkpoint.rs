@@ -1,4 +1,4 @@
-//! A running edit as plain bytes: format and checksum. Does no I/O; what an edit is known by is `fingerprint`'s affair.
+//! A running edit as plain bytes: their format. Does no I/O; what an edit is known by is `fingerprint`'s affair.
 //!
 //! Little-endian, one length for a given d_model: magic, version, fingerprint, seed, the state's numbers, then δ, the best δ
 //! and the gradient, `(d_model)` each, and a CRC-32 over all that. Neither the cache nor v0 nor the key is kept: a
@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use crate::checksum::crc32;
 use crate::plateau::Plateau;
 use crate::prefix_cache::Validity;
 use crate::progress::{Outcome, Phase, Seen, State};
@@ -269,36 +270,5 @@ impl Reader<'_> {
         }
         (state.evaluations, state.rows) = (self.u64()?, self.u64()?);
         Ok(state)
-    }
-}
-
-/// CRC-32 as in zip and Ethernet (reflected 0xEDB88320): finds every change within 4 bytes in a row.
-fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 16] = {
-        let mut table = [0; 16];
-        let mut i = 0;
-        while i < 16 {
-            let mut x = i as u32;
-            let mut bit = 0;
-            while bit < 4 {
-                x = if x & 1 == 1 { (x >> 1) ^ 0xEDB8_8320 } else { x >> 1 };
-                bit += 1;
-            }
-            table[i] = x;
-            i += 1;
-        }
-        table
-    };
-    let nibble = |crc: u32, x: u32| (crc >> 4) ^ TABLE[((crc ^ x) & 15) as usize];
-    !bytes.iter().fold(!0, |crc, &byte| nibble(nibble(crc, u32::from(byte)), u32::from(byte) >> 4))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_crc_32() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
     }
 }

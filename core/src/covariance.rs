@@ -96,7 +96,7 @@ impl<'a> Matrix<'a> {
         for (y, x) in y.iter_mut().zip(x) {
             *y = self.lambda * x;
         }
-        for row in self.samples.chunks_exact(self.width) {
+        for row in self.samples.chunks_exact(self.width.max(1)) {
             axpy_f16(self.weight * dot_f16(row, x), row, y);
         }
     }

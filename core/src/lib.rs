@@ -11,7 +11,8 @@
 //!    what they are known by. `error`: what can go wrong.
 //! 3. **The method**, a file per noun of the paper: `key` (equation 2), `value` (3), `directions` and `estimator` (4, 5),
 //!    `optimizer`, `early_stop`, `covariance` and `rank_one` (6); `statistics` is what calibration lends to them.
-//! 4. **The ground.** `rng` and `math`: random numbers and sums that have the same bits on every target.
+//! 4. **The ground.** `rng` and `math`: random numbers and sums that have the same bits on every target. [`checksum`]: of what is
+//!    kept.
 //!
 //! `DESIGN.md` beside this crate says why it is so.
 #![no_std]
@@ -19,6 +20,7 @@
 
 pub mod backend;
 pub mod checkpoint;
+pub mod checksum;
 pub mod config;
 mod covariance;
 mod directions;

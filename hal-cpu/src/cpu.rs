@@ -52,8 +52,15 @@ impl Device for Cpu<'_> {
     }
 
     fn run(&mut self, memory: &mut Memory<'_>, ops: &[Op<'_>]) -> Result<(), CpuError> {
+        #[cfg(feature = "defmt")]
+        defmt::trace!("{} operations, cache of {} f32", ops.len(), memory.cache.len());
         for (index, op) in ops.iter().enumerate() {
-            self.run_one(op, memory).map_err(|reason| CpuError { op: index, reason })?;
+            let done = self.run_one(op, memory).map_err(|reason| CpuError { op: index, reason });
+            #[cfg(feature = "defmt")]
+            if let Err(error) = &done {
+                defmt::warn!("refused, of {} operations: {}", ops.len(), error);
+            }
+            done?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use mobiedit_core::backend::{BackendError, BackendErrorKind};
 
 /// An operation that was refused; nothing was written by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CpuError {
     /// Index of the operation in the list.
     pub op: usize,
@@ -16,6 +17,7 @@ pub struct CpuError {
 
 /// Why an operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Reason {
     /// A slot, or a segment's part of the cache, ends outside its pool.

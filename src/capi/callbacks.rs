@@ -1,12 +1,13 @@
 //! The firmware's callbacks as the editor's `ForwardBackend`. Looks at no number that passes through.
 
-use core::fmt;
+use core::{fmt, ptr};
 
 use mobiedit_core::backend::{BackendError, BackendErrorKind, ForwardBackend, Loss, ModelSpec, PatchId};
 use mobiedit_core::problem::{Problem, PromptSet};
 use mobiedit_core::rank_one::RankOne;
 
 use crate::capi::code::{MOBIEDIT_ERR_UNSUPPORTED, MOBIEDIT_OK, kind_of};
+use crate::capi::memory::lent;
 use crate::capi::types::{mobiedit_backend, mobiedit_loss, mobiedit_patch, mobiedit_problem, mobiedit_spec};
 
 /// What a callback returned instead of 0.
@@ -133,6 +134,17 @@ impl ForwardBackend for Callbacks {
         let call = self.backend.remove.ok_or(MISSING)?;
         // SAFETY: see above.
         done(unsafe { call(self.backend.context, patch.0) })
+    }
+
+    fn applied(&self, layer: usize, index: usize) -> Option<RankOne<'_>> {
+        let call = self.backend.applied?;
+        let mut patch = mobiedit_patch { layer: layer as u32, u: ptr::null(), lambda: ptr::null() };
+        // SAFETY: see above.
+        done(unsafe { call(self.backend.context, layer as u32, u32::try_from(index).ok()?, &raw mut patch) }).ok()?;
+        let spec = &self.backend.spec;
+        // SAFETY: the numbers stay until a patch is applied or removed, which takes this backend as `&mut`.
+        let (u, lambda) = unsafe { (lent(patch.u, spec.d_ff as usize), lent(patch.lambda, spec.d_model as usize)) };
+        Some(RankOne { layer, u: u.ok()?, lambda: lambda.ok()? })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ffi::c_char;
 
+use mobiedit_backends::calibration::Unusable;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::backend::BackendErrorKind;
 use mobiedit_core::checkpoint::CheckpointError;
@@ -25,7 +26,7 @@ pub const MOBIEDIT_ERR_VERSION: i32 = -4;
 pub const MOBIEDIT_ERR_CONFIG: i32 = -5;
 /// The problem does not fit the model: prompts, subject positions, target or layer.
 pub const MOBIEDIT_ERR_PROBLEM: i32 = -6;
-/// Sample keys, bank or readers are no whole rows, not finite, or the calibration file is damaged or of another model's sizes.
+/// Sample keys, bank or readers are no whole rows, or not finite.
 pub const MOBIEDIT_ERR_STATISTICS: i32 = -7;
 /// The state was not initialised, has no edit, or its edit has not ended.
 pub const MOBIEDIT_ERR_STATE: i32 = -8;
@@ -49,6 +50,10 @@ pub const MOBIEDIT_ERR_RANGE: i32 = -16;
 pub const MOBIEDIT_ERR_CONTEXT: i32 = -17;
 /// The backend cannot do this.
 pub const MOBIEDIT_ERR_UNSUPPORTED: i32 = -18;
+/// The bytes are no calibration, damaged, cut off, or of another version of the file.
+pub const MOBIEDIT_ERR_CALIBRATION: i32 = -19;
+/// The calibration was made of another model, or its statistics are of another layer.
+pub const MOBIEDIT_ERR_OTHER_MODEL: i32 = -20;
 
 /// What a code means, in English; never NULL. A positive number and a number that is no code have a text too.
 #[unsafe(no_mangle)]
@@ -78,9 +83,16 @@ pub extern "C" fn mobiedit_strerror(code: i32) -> *const c_char {
         MOBIEDIT_ERR_RANGE => c"a token outside the vocabulary or a layer outside the model",
         MOBIEDIT_ERR_CONTEXT => c"the text is longer than the context",
         MOBIEDIT_ERR_UNSUPPORTED => c"the backend cannot do this",
+        MOBIEDIT_ERR_CALIBRATION => c"the calibration is damaged, cut off, of another version, or none at all",
+        MOBIEDIT_ERR_OTHER_MODEL => c"the calibration belongs to another model or layer",
         _ => c"no code of this library",
     };
     text.as_ptr()
+}
+
+/// What a function returns.
+pub(crate) fn code(result: Result<i32, i32>) -> i32 {
+    result.unwrap_or_else(|code| code)
 }
 
 pub(crate) fn of_setup(error: SetupError) -> i32 {
@@ -90,6 +102,13 @@ pub(crate) fn of_setup(error: SetupError) -> i32 {
         SetupError::Statistics(_) => MOBIEDIT_ERR_STATISTICS,
         SetupError::Checkpoint(error) => of_checkpoint(error),
         _ => MOBIEDIT_ERR_CONFIG,
+    }
+}
+
+pub(crate) fn of_unusable(error: Unusable) -> i32 {
+    match error {
+        Unusable::OtherModel => MOBIEDIT_ERR_OTHER_MODEL,
+        _ => MOBIEDIT_ERR_CALIBRATION,
     }
 }
 

@@ -4,31 +4,39 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use mobiedit_backends::generate::Sequence;
+use mobiedit_backends::calibration::Calibration;
 use mobiedit_backends::gguf::Gguf;
-use mobiedit_backends::model::{Layer, Model, ModelConfig};
-use mobiedit_backends::patches::Patches;
-use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
-use mobiedit_core::backend::{ForwardBackend, Loss, ModelSpec, PatchId};
-use mobiedit_core::problem::{MAX_PROMPTS, Prompt, PromptSet, Role};
-use mobiedit_core::rank_one::RankOne;
-use mobiedit_hal_cpu::{Cpu, CpuError, Scratch, ScratchLens};
+use mobiedit_backends::model::{Model, ModelConfig};
+use mobiedit_backends::scales::StaticScales;
+use mobiedit_backends::transformer::{Precision, Transformer};
+use mobiedit_core::backend::ModelSpec;
+use mobiedit_core::f16;
+use mobiedit_hal_cpu::Cpu;
 
+use crate::capi::calibration::parsed;
 use crate::capi::code::*;
-use crate::capi::editor::problem_in;
-use crate::capi::memory::{Pool, bytes_of, lent, lent_mut, one, one_mut};
+use crate::capi::cpu_callbacks::*;
+use crate::capi::cpu_memory::{Memory, Parts};
+use crate::capi::memory::{Pool, lent, lent_mut, one, one_mut};
 use crate::capi::types::*;
 
 /// 8-byte words of a `mobiedit_cpu`.
 pub const MOBIEDIT_CPU_WORDS: usize = 448;
 const MAGIC: u64 = u64::from_le_bytes(*b"mobi-cpu");
-/// Rows that are multiplied at once: a weight is unpacked once for so many.
-const TILE_ROWS: usize = 8;
 
 /// Activations are int16 with a scale per row.
 pub const MOBIEDIT_W8A16: u32 = 0;
 /// Activations are float: slower, for comparison.
 pub const MOBIEDIT_FLOAT: u32 = 1;
+/// Activations are int16 with one scale per input, over the largest magnitude that calibration saw: as on an NPU.
+pub const MOBIEDIT_STATIC: u32 = 2;
+/// The same with ranges clipped by the published rule.
+pub const MOBIEDIT_STATIC_CLIPPED: u32 = 3;
+
+/// Rows of readers that an edit takes, or d_model if that is less: more say nothing more.
+pub const MOBIEDIT_READERS: usize = 512;
+
+const _: () = assert!(MOBIEDIT_READERS == mobiedit_backends::readers::MOST_READERS);
 
 /// The state of the built-in backend. Allocated by the caller, filled by `mobiedit_cpu_init`, not to be copied or looked into.
 #[repr(C)]
@@ -44,7 +52,7 @@ pub struct mobiedit_cpu {
 pub struct mobiedit_cpu_config {
     /// Has to be MOBIEDIT_ABI.
     pub abi: u32,
-    /// MOBIEDIT_W8A16 or MOBIEDIT_FLOAT.
+    /// MOBIEDIT_W8A16, MOBIEDIT_FLOAT, MOBIEDIT_STATIC or MOBIEDIT_STATIC_CLIPPED.
     pub activations: u32,
     /// The model: a GGUF v3 as it lies in memory or flash, aligned to 4 bytes. It has to stay.
     pub model: *const u8,
@@ -57,6 +65,11 @@ pub struct mobiedit_cpu_config {
     pub patches: u32,
     /// Most tokens of a generation, prompt included; 0 for none.
     pub context: u32,
+    /// A calibration as `mobiedit calibrate` writes it, or NULL: refused if it is of another model, and where static scales come
+    /// from. They are copied; it need not stay for the backend.
+    pub calibration: *const u8,
+    /// Its bytes.
+    pub calibration_len: usize,
     /// The backend's memory, aligned to MOBIEDIT_ALIGNMENT.
     pub memory: *mut c_void,
     /// Its bytes: `mobiedit_cpu_footprint` says how many it takes.
@@ -64,71 +77,87 @@ pub struct mobiedit_cpu_config {
 }
 
 #[repr(C)]
-struct State {
+pub(crate) struct State {
     magic: u64,
-    transformer: Transformer<'static, Cpu<'static>>,
-    sequence: &'static mut [f32],
-    context: usize,
+    pub(crate) transformer: Transformer<'static, Cpu<'static>>,
+    pub(crate) sequence: &'static mut [f32],
+    pub(crate) context: usize,
 }
 
 const _: () = assert!(size_of::<State>() <= size_of::<mobiedit_cpu>());
 
-/// The memory of a backend: elements of each part.
-struct Parts {
-    layers: usize,
-    work: usize,
-    patches: usize,
-    sequence: usize,
-    scratch: ScratchLens,
-}
-
-impl Parts {
-    fn of(model: &ModelConfig, config: &mobiedit_cpu_config) -> Self {
-        let spec = model.spec;
-        let one = Patches::len_of_one(spec.d_ff, spec.d_model);
-        let context = config.context as usize;
-        Self {
-            layers: spec.layers,
-            work: Transformer::<Cpu<'_>>::work_len(model, config.rows as usize),
-            patches: one.saturating_mul(config.patches as usize),
-            sequence: if context > 0 { Sequence::memory_len(&spec, context) } else { 0 },
-            scratch: ScratchLens::of(model, TILE_ROWS),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        let s = &self.scratch;
-        let floats = [self.work, self.patches, self.sequence, s.scales, s.weights, s.scores, s.logits];
-        let floats = floats.into_iter().map(bytes_of::<f32>).fold(0, usize::saturating_add);
-        let rest = [
-            bytes_of::<Layer<'_>>(self.layers),
-            bytes_of::<i16>(s.activations),
-            bytes_of::<i8>(s.levels),
-            bytes_of::<mobiedit_hal_cpu::Statistics>(s.statistics),
-        ];
-        rest.into_iter().fold(floats, usize::saturating_add)
-    }
-}
-
-fn code(result: Result<i32, i32>) -> i32 {
-    result.unwrap_or_else(|code| code)
-}
-
-/// The file and its hyper-parameters.
+/// The state behind a callback's context.
 ///
 /// # Safety
-/// As `mobiedit_cpu_config` says of `model`.
-unsafe fn opened(config: &mobiedit_cpu_config) -> Result<(Gguf<'static>, ModelConfig), i32> {
-    if config.abi != MOBIEDIT_ABI {
-        return Err(MOBIEDIT_ERR_VERSION);
-    }
-    if config.model.is_null() {
-        return Err(MOBIEDIT_ERR_NULL);
-    }
+/// `context` is NULL, or points to a `mobiedit_cpu` that is the caller's alone and was zeroed or given to `mobiedit_cpu_init`.
+pub(crate) unsafe fn open<'s>(context: *mut c_void) -> Result<&'s mut State, i32> {
     // SAFETY: by this function's contract.
-    let gguf = Gguf::parse(unsafe { lent(config.model, config.model_len) }?).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-    let model = ModelConfig::read(&gguf).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-    Ok((gguf, model))
+    let words = unsafe { one_mut(context.cast::<mobiedit_cpu>()) }?;
+    if words.opaque[0] != MAGIC {
+        return Err(MOBIEDIT_ERR_STATE);
+    }
+    // SAFETY: the magic says that `mobiedit_cpu_init` wrote a `State` here, which fits, as asserted above.
+    Ok(unsafe { &mut *core::ptr::from_mut(words).cast::<State>() })
+}
+
+/// How a config wants activations to be treated.
+#[derive(Clone, Copy)]
+enum Activations {
+    Dynamic,
+    Float,
+    Static { clip: bool },
+}
+
+/// A config whose pointers and numbers make sense.
+struct Opened {
+    gguf: Gguf<'static>,
+    activations: Activations,
+    parts: Parts,
+}
+
+impl Opened {
+    /// Reads the model's hyper-parameters.
+    ///
+    /// # Safety
+    /// As `mobiedit_cpu_config` says of `model`.
+    unsafe fn new(config: &mobiedit_cpu_config) -> Result<Self, i32> {
+        if config.abi != MOBIEDIT_ABI {
+            return Err(MOBIEDIT_ERR_VERSION);
+        }
+        let activations = match config.activations {
+            MOBIEDIT_W8A16 => Activations::Dynamic,
+            MOBIEDIT_FLOAT => Activations::Float,
+            MOBIEDIT_STATIC => Activations::Static { clip: false },
+            MOBIEDIT_STATIC_CLIPPED => Activations::Static { clip: true },
+            _ => return Err(MOBIEDIT_ERR_CONFIG),
+        };
+        let is_static = matches!(activations, Activations::Static { .. });
+        if config.model.is_null() || is_static && config.calibration.is_null() {
+            return Err(MOBIEDIT_ERR_NULL);
+        }
+        // SAFETY: by this function's contract.
+        let gguf = Gguf::parse(unsafe { lent(config.model, config.model_len) }?).map_err(|_| MOBIEDIT_ERR_MODEL)?;
+        let model = ModelConfig::read(&gguf).map_err(|_| MOBIEDIT_ERR_MODEL)?;
+        Ok(Self { gguf, activations, parts: Parts::of(&model, config, is_static) })
+    }
+
+    /// The treatment of activations, with the calibration's scales in `scales`.
+    fn precision(
+        &self,
+        layers: usize,
+        calibration: Option<Calibration<'_>>,
+        scales: &'static mut [f32],
+    ) -> Result<Precision<'static>, i32> {
+        let clip = match self.activations {
+            Activations::Dynamic => return Ok(Precision::W8A16),
+            Activations::Float => return Ok(Precision::Float),
+            Activations::Static { clip } => clip,
+        };
+        let calibrated = calibration.ok_or(MOBIEDIT_ERR_NULL)?.scales(clip);
+        scales.iter_mut().zip(calibrated).for_each(|(scale, calibrated)| *scale = calibrated);
+        let scales = StaticScales::new(layers, scales).map_err(|_| MOBIEDIT_ERR_CALIBRATION)?;
+        Ok(Precision::Static(scales))
+    }
 }
 
 /// Bytes of `memory` that a backend with this config needs, to `bytes`. The config's `memory` may be NULL.
@@ -141,14 +170,14 @@ pub unsafe extern "C" fn mobiedit_cpu_footprint(config: *const mobiedit_cpu_conf
         // SAFETY: by this function's contract.
         let (config, bytes) = unsafe { (one(config)?, one_mut(bytes)?) };
         // SAFETY: as above.
-        let (_, model) = unsafe { opened(config) }?;
-        *bytes = Parts::of(&model, config).bytes();
+        *bytes = unsafe { Opened::new(config) }?.parts.bytes();
         Ok(MOBIEDIT_OK)
     };
     code(run())
 }
 
-/// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is.
+/// Opens a model and fills `backend` with its sizes and callbacks; its context is `cpu`, which has to stay where it is. After an
+/// error neither was written, but `memory` may have been.
 ///
 /// # Safety
 /// The pointers are NULL, or what they are declared to be, as the structs say; what `config` points to stays until the
@@ -164,44 +193,12 @@ pub unsafe extern "C" fn mobiedit_cpu_init(
         let (words, config, backend) =
             unsafe { (one_mut(cpu.cast::<MaybeUninit<mobiedit_cpu>>())?, one(config)?, one_mut(backend)?) };
         // SAFETY: as above.
-        let (gguf, model) = unsafe { opened(config) }?;
-        let precision = match config.activations {
-            MOBIEDIT_W8A16 => Precision::W8A16,
-            MOBIEDIT_FLOAT => Precision::Float,
-            _ => return Err(MOBIEDIT_ERR_CONFIG),
-        };
-        let parts = Parts::of(&model, config);
-        if parts.bytes() > config.memory_len {
-            return Err(MOBIEDIT_ERR_TOO_SMALL);
-        }
-        let mut pool = Pool::new(config.memory, config.memory_len)?;
-        // SAFETY: by this function's contract the memory is the backend's alone.
-        let (layers, work, patches, sequence, scratch) = unsafe {
-            let lens = &parts.scratch;
-            let scratch = Scratch {
-                activations: pool.take(lens.activations, 0)?,
-                scales: pool.take(lens.scales, 0.0)?,
-                levels: pool.take(lens.levels, 0)?,
-                weights: pool.take(lens.weights, 0.0)?,
-                scores: pool.take(lens.scores, 0.0)?,
-                logits: pool.take(lens.logits, 0.0)?,
-                statistics: pool.take(lens.statistics, mobiedit_hal_cpu::Statistics::default())?,
-            };
-            (
-                pool.take(parts.layers, Layer::EMPTY)?,
-                pool.take(parts.work, 0.0)?,
-                pool.take(parts.patches, 0.0)?,
-                pool.take(parts.sequence, 0.0)?,
-                scratch,
-            )
-        };
-        let model = Model::open(&gguf, layers).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-        let transformer = Transformer::new(model, Cpu::new(scratch), precision, work, patches);
-        let state = State { magic: MAGIC, transformer, sequence, context: config.context as usize };
+        let state = unsafe { state(config) }?;
+        let spec = c_spec(&state.transformer.config().spec);
         // SAFETY: it fits, as asserted above; nothing in a former state has to be dropped.
         unsafe { words.as_mut_ptr().cast::<State>().write(state) };
         *backend = mobiedit_backend {
-            spec: c_spec(&model.config.spec),
+            spec,
             context: cpu.cast(),
             prefill: Some(prefill),
             losses: Some(losses),
@@ -209,8 +206,55 @@ pub unsafe extern "C" fn mobiedit_cpu_init(
             project: Some(project),
             apply: Some(apply),
             remove: Some(remove),
+            applied: Some(applied),
             generate: Some(generate),
         };
+        Ok(MOBIEDIT_OK)
+    };
+    code(run())
+}
+
+/// A backend of this config.
+///
+/// # Safety
+/// As `mobiedit_cpu_config` says.
+unsafe fn state(config: &mobiedit_cpu_config) -> Result<State, i32> {
+    // SAFETY: by this function's contract.
+    let opened = unsafe { Opened::new(config) }?;
+    if opened.parts.bytes() > config.memory_len {
+        return Err(MOBIEDIT_ERR_TOO_SMALL);
+    }
+    let calibration = if config.calibration.is_null() {
+        None
+    } else {
+        // SAFETY: by this function's contract.
+        Some(unsafe { parsed(config.calibration, config.calibration_len) }?)
+    };
+    let mut pool = Pool::new(config.memory, config.memory_len)?;
+    // SAFETY: by this function's contract the memory is the backend's alone.
+    let Memory { layers, work, patches, sequence, static_scales, scratch } = unsafe { opened.parts.divide(&mut pool) }?;
+    let model = Model::open(&opened.gguf, layers).map_err(|_| MOBIEDIT_ERR_MODEL)?;
+    let calibration = calibration.map(|calibration| calibration.of_model(&model)).transpose().map_err(of_unusable)?;
+    let precision = opened.precision(model.layers.len(), calibration, static_scales)?;
+    let transformer = Transformer::new(model, Cpu::new(scratch), precision, work, patches);
+    Ok(State { magic: MAGIC, transformer, sequence, context: config.context as usize })
+}
+
+/// Fills `out`, `len` halves, with what the layers above `layer` read: the `readers` of a `mobiedit_statistics` for edits of that
+/// layer, whole rows of d_model. They come from the weights alone, the same ones every time, and need not be kept. With less
+/// `memory` than the rows take as floats, the weights are read more than once.
+///
+/// # Safety
+/// `cpu` is NULL, or was zeroed or given to `mobiedit_cpu_init`; `len` halves are at `out`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mobiedit_cpu_readers(cpu: *mut mobiedit_cpu, layer: u32, out: *mut u16, len: usize) -> i32 {
+    let run = || {
+        // SAFETY: by this function's contract; an f16 is its 16 bits.
+        let (state, out) = unsafe { (open(cpu.cast())?, lent_mut(out.cast::<f16>(), len)?) };
+        if len.checked_rem(state.transformer.config().spec.d_model) != Some(0) {
+            return Err(MOBIEDIT_ERR_STATISTICS);
+        }
+        state.transformer.readers(layer as usize, out).map_err(failed)?;
         Ok(MOBIEDIT_OK)
     };
     code(run())
@@ -225,173 +269,4 @@ fn c_spec(spec: &ModelSpec) -> mobiedit_spec {
         vocab: spec.vocab as u32,
         max_tokens: spec.max_tokens as u32,
     }
-}
-
-/// The state behind a callback's context.
-///
-/// # Safety
-/// `context` is NULL, or points to a `mobiedit_cpu` that is the caller's alone and was zeroed or given to `mobiedit_cpu_init`.
-unsafe fn open<'s>(context: *mut c_void) -> Result<&'s mut State, i32> {
-    // SAFETY: by this function's contract.
-    let words = unsafe { one_mut(context.cast::<mobiedit_cpu>()) }?;
-    if words.opaque[0] != MAGIC {
-        return Err(MOBIEDIT_ERR_STATE);
-    }
-    // SAFETY: the magic says that `mobiedit_cpu_init` wrote a `State` here, which fits, as asserted above.
-    Ok(unsafe { &mut *core::ptr::from_mut(words).cast::<State>() })
-}
-
-fn failed(error: ForwardError<CpuError>) -> i32 {
-    of_forward(&error)
-}
-
-const NO_PROMPT: Prompt<'_> = Prompt { tokens: &[], subject_last: 0, role: Role::Rewrite };
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn prefill(
-    context: *mut c_void,
-    problem: *const mobiedit_problem,
-    _: i64,
-    cache: *mut f32,
-    cache_len: usize,
-    keys: *mut f32,
-    value: *mut f32,
-) -> i32 {
-    let run = || {
-        let mut prompts = [NO_PROMPT; MAX_PROMPTS];
-        // SAFETY: by this function's contract.
-        let (state, given) = unsafe { (open(context)?, one(problem)?) };
-        let spec = state.transformer.config().spec;
-        // SAFETY: as above.
-        let problem = unsafe { problem_in(&spec, given, &mut prompts) }?;
-        let keys_len = problem.key_rows().saturating_mul(spec.d_ff);
-        // SAFETY: as above.
-        let (cache, keys, value) =
-            unsafe { (lent_mut(cache, cache_len)?, lent_mut(keys, keys_len)?, lent_mut(value, spec.d_model)?) };
-        state.transformer.prefill(&problem, cache, keys, value).map_err(failed)?;
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn losses(
-    context: *mut c_void,
-    problem: *const mobiedit_problem,
-    which: u32,
-    cache: *mut f32,
-    cache_len: usize,
-    deltas: *const f32,
-    count: usize,
-    out: *mut mobiedit_loss,
-) -> i32 {
-    /// Losses that are copied through the stack at once.
-    const AT_ONCE: usize = 16;
-    let run = || {
-        let mut prompts = [NO_PROMPT; MAX_PROMPTS];
-        // SAFETY: by this function's contract.
-        let (state, given) = unsafe { (open(context)?, one(problem)?) };
-        let spec = state.transformer.config().spec;
-        // SAFETY: as above.
-        let problem = unsafe { problem_in(&spec, given, &mut prompts) }?;
-        let width = spec.d_model.max(1);
-        // SAFETY: as above.
-        let (cache, deltas, out) =
-            unsafe { (lent_mut(cache, cache_len)?, lent(deltas, count.saturating_mul(width))?, lent_mut(out, count)?) };
-        let all = (0..MAX_PROMPTS).filter(|index| which >> index & 1 == 1);
-        let which = all.fold(PromptSet::NONE, PromptSet::with);
-        for (deltas, out) in deltas.chunks(AT_ONCE.saturating_mul(width).max(1)).zip(out.chunks_mut(AT_ONCE)) {
-            let mut buffer = [Loss::default(); AT_ONCE];
-            let losses = buffer.get_mut(..out.len()).ok_or(MOBIEDIT_ERR_RANGE)?;
-            state.transformer.losses(&problem, which, cache, deltas, losses).map_err(failed)?;
-            out.iter_mut().zip(losses).for_each(|(out, loss)| *out = (*loss).into());
-        }
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn evaluate(context: *mut c_void, problem: *const mobiedit_problem, out: *mut mobiedit_loss) -> i32 {
-    let run = || {
-        let mut prompts = [NO_PROMPT; MAX_PROMPTS];
-        // SAFETY: by this function's contract.
-        let (state, given, out) = unsafe { (open(context)?, one(problem)?, one_mut(out)?) };
-        let spec = state.transformer.config().spec;
-        // SAFETY: as above.
-        let problem = unsafe { problem_in(&spec, given, &mut prompts) }?;
-        *out = state.transformer.evaluate(&problem).map_err(failed)?.into();
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn project(context: *mut c_void, layer: u32, key: *const f32, out: *mut f32) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let state = unsafe { open(context) }?;
-        let spec = state.transformer.config().spec;
-        // SAFETY: as above.
-        let (key, out) = unsafe { (lent(key, spec.d_ff)?, lent_mut(out, spec.d_model)?) };
-        state.transformer.project(layer as usize, key, out).map_err(failed)?;
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn apply(context: *mut c_void, patch: *const mobiedit_patch, id: *mut u32) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let (state, patch, id) = unsafe { (open(context)?, one(patch)?, one_mut(id)?) };
-        let spec = state.transformer.config().spec;
-        // SAFETY: as above.
-        let (u, lambda) = unsafe { (lent(patch.u, spec.d_ff)?, lent(patch.lambda, spec.d_model)?) };
-        let patch = RankOne { layer: patch.layer as usize, u, lambda };
-        *id = state.transformer.apply(patch).map_err(failed)?.0;
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn remove(context: *mut c_void, id: u32) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        unsafe { open(context) }?.transformer.remove(PatchId(id)).map_err(failed)?;
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// # Safety
-/// As `mobiedit_backend` says.
-unsafe extern "C" fn generate(
-    context: *mut c_void,
-    prompt: *const u32,
-    prompt_len: usize,
-    stop: *const u32,
-    stop_len: usize,
-    out: *mut u32,
-    out_len: usize,
-    written: *mut usize,
-) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let (state, prompt, stop, out, written) = unsafe {
-            let (prompt, stop) = (lent(prompt, prompt_len)?, lent(stop, stop_len)?);
-            (open(context)?, prompt, stop, lent_mut(out, out_len)?, one_mut(written)?)
-        };
-        let mut sequence = Sequence::new(state.context, state.sequence);
-        *written = state.transformer.generate(&mut sequence, prompt, stop, out).map_err(failed)?;
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
 }

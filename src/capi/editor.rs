@@ -3,16 +3,15 @@
 
 use core::mem::MaybeUninit;
 
-use mobiedit_core::backend::{ForwardBackend, Loss, PatchId};
+use mobiedit_core::backend::Loss;
 use mobiedit_core::checkpoint::{CHECKPOINT_VERSION, checkpoint_len};
-use mobiedit_core::problem::{Prompt, Role};
-use mobiedit_core::{
-    CheckedConfig, Config, EditStorage, Editor, Footprint, Outcome, Phase, Problem, Progress, Statistics, f16,
-};
+use mobiedit_core::problem::Prompt;
+use mobiedit_core::{CheckedConfig, EditStorage, Editor, Footprint, Outcome, Phase, Progress, Statistics};
 
-use crate::capi::callbacks::{Callbacks, model_spec};
+use crate::capi::callbacks::Callbacks;
 use crate::capi::code::*;
 use crate::capi::memory::{Pool, bytes_of, lent, lent_mut, one, one_mut};
+use crate::capi::request::{NO_PROMPT, checked, problem_in, statistics};
 use crate::capi::types::*;
 
 /// 8-byte words of a `mobiedit` state.
@@ -29,16 +28,16 @@ pub struct mobiedit {
 }
 
 #[repr(C)]
-struct State {
+pub(crate) struct State {
     magic: u64,
     config: CheckedConfig,
-    callbacks: Callbacks,
+    pub(crate) callbacks: Callbacks,
     statistics: Statistics<'static>,
     memory: (*mut core::ffi::c_void, usize),
     progress: mobiedit_progress,
     /// What a callback returned last, where that was no 0.
-    backend_code: i32,
-    editor: Option<Editor<'static>>,
+    pub(crate) backend_code: i32,
+    pub(crate) editor: Option<Editor<'static>>,
 }
 
 const _: () = assert!(size_of::<State>() <= size_of::<mobiedit>() && align_of::<State>() <= align_of::<mobiedit>());
@@ -47,7 +46,7 @@ const _: () = assert!(size_of::<State>() <= size_of::<mobiedit>() && align_of::<
 ///
 /// # Safety
 /// `state` is NULL, or points to a `mobiedit` that is the caller's alone and was zeroed or given to `mobiedit_init`.
-unsafe fn open<'s>(state: *mut mobiedit) -> Result<&'s mut State, i32> {
+pub(crate) unsafe fn open<'s>(state: *mut mobiedit) -> Result<&'s mut State, i32> {
     // SAFETY: by this function's contract.
     let words = unsafe { one_mut(state) }?;
     if words.opaque[0] != MAGIC {
@@ -55,10 +54,6 @@ unsafe fn open<'s>(state: *mut mobiedit) -> Result<&'s mut State, i32> {
     }
     // SAFETY: the magic says that `mobiedit_init` wrote a `State` here, which fits, as asserted above.
     Ok(unsafe { &mut *core::ptr::from_mut(words).cast::<State>() })
-}
-
-fn code(result: Result<i32, i32>) -> i32 {
-    result.unwrap_or_else(|code| code)
 }
 
 /// The library's version: major * 10000 + minor * 100 + patch.
@@ -82,88 +77,6 @@ pub extern "C" fn mobiedit_version() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn mobiedit_checkpoint_version() -> u32 {
     CHECKPOINT_VERSION
-}
-
-fn checked(config: &mobiedit_config, backend: &mobiedit_backend) -> Result<CheckedConfig, i32> {
-    if config.abi != MOBIEDIT_ABI {
-        return Err(MOBIEDIT_ERR_VERSION);
-    }
-    let mut settings = match config.preset {
-        MOBIEDIT_DEFAULT => Config::DEFAULT,
-        MOBIEDIT_PAPER => Config::PAPER,
-        _ => return Err(MOBIEDIT_ERR_CONFIG),
-    };
-    if config.max_steps > 0 {
-        settings.max_steps = config.max_steps;
-    }
-    if config.batch > 0 {
-        settings.batch = config.batch as usize;
-    }
-    if config.directions > 0 {
-        settings.directions = config.directions as usize;
-    }
-    if config.min_probability != 0.0 {
-        settings.early_stop.min_probability = config.min_probability;
-    }
-    if config.aim != 0.0 {
-        settings.early_stop.aim = config.aim;
-    }
-    settings.check(&model_spec(&backend.spec)).map_err(|_| MOBIEDIT_ERR_CONFIG)
-}
-
-/// # Safety
-/// As `mobiedit_statistics` says.
-unsafe fn statistics(given: *const mobiedit_statistics) -> Result<Statistics<'static>, i32> {
-    if given.is_null() {
-        return Ok(Statistics::default());
-    }
-    // SAFETY: by this function's contract; an f16 is its 16 bits.
-    unsafe {
-        let given = one(given)?;
-        Ok(Statistics {
-            samples: lent(given.samples.cast::<f16>(), given.samples_len)?,
-            bank: lent(given.bank.cast::<f16>(), given.bank_len)?,
-            readers: lent(given.readers.cast::<f16>(), given.readers_len)?,
-        })
-    }
-}
-
-/// The prompt that C describes.
-///
-/// # Safety
-/// As `mobiedit_prompt` says.
-unsafe fn prompt(given: &mobiedit_prompt) -> Result<Prompt<'static>, i32> {
-    let role = match given.role {
-        MOBIEDIT_REWRITE => Role::Rewrite,
-        MOBIEDIT_ESSENCE => Role::Essence,
-        _ => return Err(MOBIEDIT_ERR_PROBLEM),
-    };
-    // SAFETY: by this function's contract.
-    let tokens = unsafe { lent(given.tokens, given.tokens_len) }?;
-    Ok(Prompt { tokens, subject_last: given.subject_last as usize, role })
-}
-
-/// No prompt, to fill a buffer with.
-const NO_PROMPT: Prompt<'_> = Prompt { tokens: &[], subject_last: 0, role: Role::Rewrite };
-
-/// The problem that C describes; its prompts go to the front of `prompts`.
-///
-/// # Safety
-/// As `mobiedit_problem` says, for `'a`.
-pub(crate) unsafe fn problem_in<'a>(
-    config: &mobiedit_core::ModelSpec,
-    given: &mobiedit_problem,
-    prompts: &'a mut [Prompt<'static>],
-) -> Result<Problem<'a>, i32> {
-    // SAFETY: by this function's contract.
-    let (lent_prompts, target) =
-        unsafe { (lent(given.prompts, given.prompts_len)?, lent(given.target, given.target_len)?) };
-    let prompts = prompts.get_mut(..lent_prompts.len()).ok_or(MOBIEDIT_ERR_PROBLEM)?;
-    for (to, from) in prompts.iter_mut().zip(lent_prompts) {
-        // SAFETY: by this function's contract.
-        *to = unsafe { prompt(from) }?;
-    }
-    Problem::new(config, given.layer as usize, prompts, target).map_err(|_| MOBIEDIT_ERR_PROBLEM)
 }
 
 /// Bytes of `memory` that an editor with this config needs for this problem, to `bytes`. The config's `memory` may be NULL.
@@ -236,8 +149,8 @@ pub unsafe extern "C" fn mobiedit_edit(state: *mut mobiedit, problem: *const mob
     code(unsafe { begin(state, problem, None) })
 }
 
-/// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics. Bytes that
-/// are refused leave the state without an edit.
+/// Goes on with the edit that `mobiedit_checkpoint` wrote to `bytes`: the same problem, settings, model and statistics, and the same
+/// patches applied, which a checkpoint does not know. Bytes that are refused leave the state without an edit.
 ///
 /// # Safety
 /// As `mobiedit_edit`; `len` bytes are at `bytes`.
@@ -393,104 +306,6 @@ pub unsafe extern "C" fn mobiedit_checkpoint(
         let editor = state.editor.as_ref().ok_or(MOBIEDIT_ERR_STATE)?;
         *written = editor.checkpoint(bytes).map_err(of_checkpoint)?;
         Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// The patch of an edit that has ended, to `out`: its numbers lie in the editor's memory until another edit begins. It is
-/// not applied.
-///
-/// # Safety
-/// The pointers are NULL or what they are declared to be.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mobiedit_get_patch(state: *mut mobiedit, out: *mut mobiedit_patch) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let (state, out) = unsafe { (open(state)?, one_mut(out)?) };
-        let patch = state.editor.as_ref().and_then(Editor::patch).ok_or(MOBIEDIT_ERR_STATE)?;
-        *out = mobiedit_patch { layer: patch.layer as u32, u: patch.u.as_ptr(), lambda: patch.lambda.as_ptr() };
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// Applies the patch of the edit that has ended; `id` receives the number that `mobiedit_undo` takes.
-///
-/// # Safety
-/// The pointers are NULL or what they are declared to be.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mobiedit_apply(state: *mut mobiedit, id: *mut u32) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let (state, id) = unsafe { (open(state)?, one_mut(id)?) };
-        let patch = state.editor.as_ref().and_then(Editor::patch).ok_or(MOBIEDIT_ERR_STATE)?;
-        match state.callbacks.apply(patch) {
-            Ok(PatchId(number)) => {
-                *id = number;
-                Ok(MOBIEDIT_OK)
-            }
-            Err(failed) => {
-                state.backend_code = failed.0;
-                Err(MOBIEDIT_ERR_BACKEND)
-            }
-        }
-    };
-    code(run())
-}
-
-/// Takes an applied patch off again.
-///
-/// # Safety
-/// `state` is NULL or a state.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mobiedit_undo(state: *mut mobiedit, id: u32) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let state = unsafe { open(state) }?;
-        state.callbacks.remove(PatchId(id)).map_err(|failed| {
-            state.backend_code = failed.0;
-            MOBIEDIT_ERR_BACKEND
-        })?;
-        Ok(MOBIEDIT_OK)
-    };
-    code(run())
-}
-
-/// Greedy generation with the applied patches: writes the likeliest tokens behind `prompt` to `out`, until one is in `stop`
-/// (which is not written) or `out_len` are there; how many there are to `written`.
-///
-/// # Safety
-/// The pointers are NULL or what they are declared to be, of the lengths given.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mobiedit_generate(
-    state: *mut mobiedit,
-    prompt: *const u32,
-    prompt_len: usize,
-    stop: *const u32,
-    stop_len: usize,
-    out: *mut u32,
-    out_len: usize,
-    written: *mut usize,
-) -> i32 {
-    let run = || {
-        // SAFETY: by this function's contract.
-        let state = unsafe { open(state) }?;
-        // SAFETY: as above.
-        unsafe {
-            lent(prompt, prompt_len)?;
-            lent(stop, stop_len)?;
-            lent_mut(out, out_len)?;
-            *one_mut(written)? = 0;
-        }
-        let call = state.callbacks.backend.generate.ok_or(MOBIEDIT_ERR_UNSUPPORTED)?;
-        let context = state.callbacks.backend.context;
-        // SAFETY: the buffers were checked just now; the rest is the backend's contract.
-        let failed = unsafe { call(context, prompt, prompt_len, stop, stop_len, out, out_len, written) };
-        if failed == MOBIEDIT_OK {
-            return Ok(MOBIEDIT_OK);
-        }
-        state.backend_code = failed;
-        Err(MOBIEDIT_ERR_BACKEND)
     };
     code(run())
 }

@@ -3,25 +3,34 @@
 //! In the shape of littlefs: a config with sizes and buffers whose zeros mean defaults, callbacks with a `void *context`, a
 //! state that the caller allocates, negative codes. Token ids go in and out, no text but that of errors.
 //!
-//! Layers, top down: `editor` (an edit, one unit of work per call), `cpu` (the built-in backend on a GGUF in memory or
-//! flash, which is a [`mobiedit_backend`] like the firmware's own), `callbacks` (that struct as the editor's
-//! `ForwardBackend`), `memory` (the caller's bytes, divided), `types` and `code` (what crosses).
+//! Layers, top down: `editor` (an edit, one unit of work per call) and `patch` (what is done with it at its end); `request`
+//! (what C asks for, as the editor takes it) and `calibration` (a file of measurements, lent to it); `cpu` (the built-in
+//! backend on a GGUF in memory or flash, by `cpu_callbacks` a [`mobiedit_backend`] like the firmware's own, in the memory that
+//! `cpu_memory` divides); `callbacks` (that struct as the editor's `ForwardBackend`); `memory` (the caller's bytes, divided);
+//! `types` and `code` (what crosses).
 //!
-//! An editor alone links no CPU backend: nothing of `editor` names it.
+//! An editor alone links no CPU backend: no file but those of `cpu` names it.
 
 #![allow(non_camel_case_types, reason = "types are named as in the header")]
 #![allow(unsafe_code, reason = "pointers from C; every block says who guarantees what")]
 
+mod calibration;
 mod callbacks;
 mod code;
 mod cpu;
+mod cpu_callbacks;
+mod cpu_memory;
 mod editor;
 mod memory;
 #[cfg(feature = "panic-handler")]
 mod panic;
+mod patch;
+mod request;
 mod types;
 
+pub use calibration::*;
 pub use code::*;
 pub use cpu::*;
 pub use editor::*;
+pub use patch::*;
 pub use types::*;

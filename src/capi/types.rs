@@ -162,6 +162,11 @@ pub struct mobiedit_backend {
     pub apply: Option<unsafe extern "C" fn(context: *mut c_void, patch: *const mobiedit_patch, id: *mut u32) -> i32>,
     /// Takes a patch off again.
     pub remove: Option<unsafe extern "C" fn(context: *mut c_void, id: u32) -> i32>,
+    /// Names the patches that are applied to `layer`, so that an edit keeps off them: that of this `index`, the oldest being 0, to
+    /// `out`. Returns 0, or something else where there are not so many. The numbers have to stay where they are until a patch is
+    /// applied or removed. May be NULL: then edits are not kept off each other.
+    pub applied:
+        Option<unsafe extern "C" fn(context: *mut c_void, layer: u32, index: u32, out: *mut mobiedit_patch) -> i32>,
     /// Greedy generation behind `prompt` until a token of `stop` or `out_len` tokens. May be NULL.
     pub generate: Option<
         unsafe extern "C" fn(
@@ -177,7 +182,8 @@ pub struct mobiedit_backend {
     >,
 }
 
-/// Samples from the edit layer, half-precision floats as their bits. All may be absent: the search then takes more forward passes.
+/// Samples from the edit layer, half-precision floats as their bits: `mobiedit_open_calibration` fills it, `mobiedit_cpu_readers`
+/// makes the readers. All may be absent: the search then takes more forward passes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct mobiedit_statistics {

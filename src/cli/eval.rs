@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
+use mobiedit::backends::identity::Fnv;
 use mobiedit::backends::patches::MAX_PATCHES;
 use mobiedit::core::{Config, ForwardBackend};
 use mobiedit::host::eval::dataset::{self, Dataset, Format, Record};
@@ -16,7 +17,6 @@ use mobiedit::host::eval::run::{self, Evaluation, Event, Method};
 use mobiedit::host::eval::selection::Selection;
 use mobiedit::host::eval::summary::{Summary, table};
 use mobiedit::host::eval::{drift, merge, sequential};
-use mobiedit::host::identity::Fnv;
 use mobiedit::host::prompts::EditPrompts;
 use mobiedit::host::search::Search;
 use mobiedit::host::session::{Session, SessionOptions, with_session};

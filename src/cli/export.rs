@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::ensure;
+use mobiedit::backends::identity::identity;
 use mobiedit::host::edits::Edit;
 use mobiedit::host::export;
-use mobiedit::host::identity::identity;
 use mobiedit::host::model_file::ModelFile;
 use serde_json::json;
 

@@ -7,8 +7,9 @@ use std::hash::Hasher;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use mobiedit_backends::identity::Fnv;
+
 use crate::host::atomic_file;
-use crate::host::identity::Fnv;
 
 /// Where a running edit is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub enum EditsError {
 pub struct EditInfo {
     /// "e1", "e2", …
     pub edit_id: String,
-    /// [`identity`](crate::host::identity::identity) of the model and layer it was made for.
+    /// [`identity`](mobiedit_backends::identity::identity) of the model and layer it was made for.
     pub model: u64,
     /// The prompt's template.
     pub prompt: String,

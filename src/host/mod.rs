@@ -6,7 +6,8 @@
 //! - What is measured once: [`calibration`], over a [`text`].
 //! - Many edits to measure: [`eval`].
 //! - What the process takes: [`memory`].
-//! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's [`identity`].
+//! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's
+//!   [`identity`](mobiedit_backends::identity).
 //! - Where a fact lies: [`trace`], drawn by [`heat_map`].
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
 
@@ -18,7 +19,6 @@ pub mod eval;
 pub mod export;
 pub mod gguf_file;
 pub mod heat_map;
-pub mod identity;
 pub mod journal;
 pub mod map;
 pub mod memory;

@@ -4,10 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use half::f16;
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::gguf::Gguf;
+use mobiedit_backends::identity::identity;
 use mobiedit_backends::model::Model;
 use mobiedit_backends::patches::{MAX_PATCHES, Patches};
+use mobiedit_backends::readers::MOST_READERS;
 use mobiedit_backends::scales::{ScalesError, StaticScales};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::ForwardBackend;
@@ -16,10 +19,9 @@ use mobiedit_hal_cpu::{CpuError, FastCpu};
 
 use crate::host::calibration::{Calibration, CalibrationError, FEWEST_TOKENS, beside};
 use crate::host::edits::Edit;
-use crate::host::identity::identity;
 use crate::host::model_file::{ModelFile, ModelFileError};
 use crate::host::prompts::PromptError;
-use crate::host::statistics::{Statement, Statistics, built_in_lines, readers};
+use crate::host::statistics::{Statement, Statistics, built_in_lines};
 use crate::host::text::{self, TextError};
 use crate::host::tokenizer::{Tokenizer, TokenizerError};
 
@@ -53,8 +55,6 @@ pub enum CalibrationFrom {
     /// None is used.
     Nowhere,
 }
-/// Most rows that stand for what the layers above read.
-const READERS: usize = 512;
 
 /// Which model, on how much.
 #[derive(Clone, Debug, Default)]
@@ -310,7 +310,9 @@ impl Session<'_> {
                 Statistics::collect(&spec, &all, run, |done| seen(done, all.len()))?
             }
         };
-        statistics.readers = readers(&self.model, layer, self.model.config.spec.d_model.min(READERS));
+        let width = self.transformer.spec().d_model;
+        statistics.readers = vec![f16::ZERO; width.min(MOST_READERS) * width];
+        self.transformer.readers(layer, &mut statistics.readers)?;
         Ok(statistics)
     }
 

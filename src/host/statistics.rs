@@ -4,12 +4,8 @@
 //! on disk.
 
 use half::f16;
-use mobiedit_backends::dequant::dequantize_row;
-use mobiedit_backends::model::Model;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::backend::ModelSpec;
-use rand_core::{Rng, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// True statements with the subject in braces, one a line; lines that start with `#` are comments.
 const STATEMENTS: &str = include_str!("calibration.txt");
@@ -37,7 +33,9 @@ pub struct Statistics {
     pub samples: Vec<f16>,
     /// Its outputs at marked subjects, or at evenly spaced positions where none is marked, `(bank, d_model)`: 64 at most.
     pub bank: Vec<f16>,
-    /// What the layers above read: see [`readers`], `(n, d_model)`. Made from the weights; no file keeps them.
+    /// What the layers above read, `(n, d_model)`: [`Transformer::readers`]. Made from the weights; no file keeps them.
+    ///
+    /// [`Transformer::readers`]: mobiedit_backends::transformer::Transformer::readers
     pub readers: Vec<f16>,
     /// Tokens seen.
     pub tokens: usize,
@@ -148,39 +146,6 @@ impl Statistics {
         }
         Ok(statistics)
     }
-}
-
-/// A sketch of what the layers above `layer` read: `count` random combinations of the rows of their key and value
-/// projections, each matrix with its norm's weights in its columns and scaled to Frobenius norm 1. The combinations' Gram
-/// matrix is that of all rows, in expectation. Needs weights alone; the same bits for the same model.
-pub fn readers(model: &Model<'_>, layer: usize, count: usize) -> Vec<f16> {
-    let width = model.config.spec.d_model;
-    let mut sketch = vec![0.0; count * width];
-    let mut signs = Xoshiro256PlusPlus::seed_from_u64(0);
-    let (mut gains, mut row) = (vec![0.0; width], vec![0.0; width]);
-    for block in model.layers.iter().skip(layer + 1) {
-        dequantize_row(block.attn_norm.format(), block.attn_norm.row(0), &mut gains);
-        for matrix in [block.k, block.v] {
-            let read = |index: usize, row: &mut [f32]| {
-                dequantize_row(matrix.format(), matrix.row(index), row);
-                row.iter_mut().zip(&gains).for_each(|(x, gain)| *x *= gain);
-            };
-            let mut square = 0.0;
-            for index in 0..matrix.rows() {
-                read(index, &mut row);
-                square += row.iter().map(|x| x * x).sum::<f32>();
-            }
-            let scale = if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 };
-            for index in 0..matrix.rows() {
-                read(index, &mut row);
-                for combination in sketch.chunks_exact_mut(width) {
-                    let sign = if signs.next_u64() & 1 == 0 { scale } else { -scale };
-                    combination.iter_mut().zip(&row).for_each(|(out, x)| *out += sign * x);
-                }
-            }
-        }
-    }
-    sketch.into_iter().map(f16::from_f32).collect()
 }
 
 #[cfg(test)]

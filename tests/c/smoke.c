@@ -113,8 +113,22 @@ int main(void) {
     EXPECT(mobiedit_cpu_footprint(&cpu_config, &size), MOBIEDIT_ERR_NULL);
     cpu_config.model = (const uint8_t *)memory, cpu_config.model_len = sizeof memory;
     EXPECT(mobiedit_cpu_init(&cpu, &cpu_config, &backend), MOBIEDIT_ERR_MODEL);
+    cpu_config.activations = 9;
+    EXPECT(mobiedit_cpu_init(&cpu, &cpu_config, &backend), MOBIEDIT_ERR_CONFIG);
+    cpu_config.activations = MOBIEDIT_STATIC; /* scales without a calibration */
+    EXPECT(mobiedit_cpu_init(&cpu, &cpu_config, &backend), MOBIEDIT_ERR_NULL);
     cpu_config.abi = 0;
     EXPECT(mobiedit_cpu_init(&cpu, &cpu_config, &backend), MOBIEDIT_ERR_VERSION);
+
+    EXPECT(mobiedit_cpu_readers(NULL, 0, NULL, 0), MOBIEDIT_ERR_NULL);
+    EXPECT(mobiedit_cpu_readers(&cpu, 0, NULL, 0), MOBIEDIT_ERR_STATE);
+
+    /* Calibrations: none, bytes that are none, nowhere to write to. */
+    mobiedit_statistics statistics = {.bank_len = 77};
+    EXPECT(mobiedit_open_calibration(NULL, 9, &backend.spec, 0, &statistics), MOBIEDIT_ERR_NULL);
+    EXPECT(mobiedit_open_calibration(bytes, sizeof bytes, &backend.spec, 0, &statistics), MOBIEDIT_ERR_CALIBRATION);
+    EXPECT(mobiedit_open_calibration(bytes, 0, &backend.spec, 0, &statistics), MOBIEDIT_ERR_CALIBRATION);
+    if (statistics.bank_len != 77 || statistics.samples) return printf("statistics were written\n"), 1;
     printf("all refused as documented\n");
     return 0;
 }

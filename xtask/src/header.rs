@@ -9,7 +9,14 @@ use crate::workspace;
 /// The header's place.
 const HEADER: &str = "include/mobiedit.h";
 /// The files of the C interface whose items are in it, in its order.
-const SOURCES: [&str; 4] = ["src/capi/code.rs", "src/capi/types.rs", "src/capi/editor.rs", "src/capi/cpu.rs"];
+const SOURCES: [&str; 6] = [
+    "src/capi/code.rs",
+    "src/capi/types.rs",
+    "src/capi/editor.rs",
+    "src/capi/patch.rs",
+    "src/capi/calibration.rs",
+    "src/capi/cpu.rs",
+];
 const INTRODUCTION: &str = "\
 /*
  * MobiEdit: edits what a language model knows, with forward passes alone, in memory that the caller gives.
@@ -17,9 +24,10 @@ const INTRODUCTION: &str = "\
  * Made from src/capi by `cargo xtask header`: do not change it by hand.
  *
  *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash.
- *   2. mobiedit_footprint, mobiedit_init, mobiedit_edit.
- *   3. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
- *   4. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
+ *   2. mobiedit_open_calibration and mobiedit_cpu_readers, for searches of fewer forward passes.
+ *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
+ *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
+ *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
  * One state must not be used by two threads at a time; different states are independent. Nothing is allocated.

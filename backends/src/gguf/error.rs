@@ -6,6 +6,7 @@ use super::{MAX_PAIRS, MAX_TENSORS};
 
 /// Why a file cannot be read. Entries are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum GgufError {
     /// It does not begin with "GGUF".
@@ -38,6 +39,7 @@ pub enum GgufError {
 
 /// What is wrong with a metadata pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PairFlaw {
     /// The file ends inside of it.
@@ -58,6 +60,7 @@ pub enum PairFlaw {
 
 /// What is wrong with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TensorFlaw {
     /// The file ends inside its description.

@@ -1,7 +1,7 @@
 //! Metadata values. Does not know what any key means.
 
-use super::cursor::Cursor;
 use super::error::PairFlaw;
+use crate::cursor::Cursor;
 
 /// Longest key, as the format's description has it.
 const MAX_KEY_LEN: usize = 65_535;

@@ -2,11 +2,10 @@
 //! versions 1 and 2.
 //!
 //! [`Gguf::parse`] checks every length, offset, type and text of the file once; after that nothing can be cut off, and the
-//! accessors have no errors. Layers: `cursor` (bytes), `metadata` and `tensor` (one entry each), this file (the whole),
+//! accessors have no errors. Layers: `metadata` and `tensor` (one entry each), this file (the whole),
 //! then what a decoder makes of it: `config` and `decoder`.
 
 mod config;
-mod cursor;
 mod decoder;
 mod error;
 mod metadata;
@@ -15,8 +14,8 @@ mod tensor;
 
 use core::iter;
 
+use crate::cursor::Cursor;
 use crate::weights::Format;
-use cursor::Cursor;
 use tensor::Description;
 
 pub use error::{GgufError, PairFlaw, TensorFlaw};

@@ -7,6 +7,7 @@ use crate::model::Architecture;
 
 /// Why a file is not a model that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ModelError {
     /// `general.architecture` is missing.
@@ -92,6 +93,7 @@ impl core::error::Error for ModelError {}
 
 /// The name of a tensor that a decoder has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TensorName {
     /// Its layer, if it belongs to one.
     pub layer: Option<usize>,
@@ -136,6 +138,13 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Name {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}", self.as_str());
     }
 }
 

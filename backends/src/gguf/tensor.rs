@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::cursor::Cursor;
 use super::error::TensorFlaw;
+use crate::cursor::Cursor;
 use crate::weights::{Format, Matrix};
 
 /// Most dimensions of a tensor.

@@ -97,7 +97,7 @@ pub struct Settings {
     pub dataset_digest: String,
     /// Its format.
     pub format: Format,
-    /// [`identity`](crate::host::identity::identity) of the model and layer.
+    /// [`identity`](mobiedit_backends::identity::identity) of the model and layer.
     pub model: String,
     /// How activations are treated: "dynamic", "static" …, and the checksum of the calibration, if there is one.
     pub precision: String,

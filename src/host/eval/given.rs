@@ -6,11 +6,10 @@ use std::hash::Hasher;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mobiedit_backends::identity::Fnv;
 use mobiedit_core::RankOne;
 use mobiedit_core::backend::ModelSpec;
 use serde::Deserialize;
-
-use crate::host::identity::Fnv;
 
 /// A line of the file. Its other fields, such as steps and seconds, are the other editor's notes and are not read.
 #[derive(Debug, Deserialize)]

@@ -12,9 +12,9 @@ use std::fmt;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 
+use mobiedit_backends::identity::Fnv;
 use serde::{Deserialize, Serialize};
 
-use crate::host::identity::Fnv;
 use crate::host::prompts::EditRequest;
 use slices::Slice;
 
