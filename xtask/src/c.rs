@@ -30,6 +30,9 @@ const PROGRAMS: [Program; 6] = [
     Program { name: "stacked", on_model: true, prints_patch: false, host_only: true },
     Program { name: "resume", on_model: true, prints_patch: true, host_only: true },
 ];
+/// Prints what an edit takes of memory, for `cargo xtask size`.
+const ARENA: Program = Program { name: "arena", on_model: false, prints_patch: false, host_only: true };
+
 const STRICT: [&str; 5] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1"];
 
 /// The command of a bare-metal Cortex-M4F.
@@ -142,18 +145,19 @@ pub(crate) fn cortex_m_ready(sh: &Shell) -> Result<(), String> {
 
 /// Bytes of stack that `mobiedit_step` takes in a program on a Cortex-M, by `stack.c`.
 pub(crate) fn stack_of(sh: &Shell, program: &str, library: &Path) -> anyhow::Result<u64> {
+    let program = PROGRAMS.iter().find(|known| known.name == program).context("a program of tests/c")?;
     let flags = [CORTEX_M.as_slice(), &["--specs=rdimon.specs", "-Wl,--wrap=mobiedit_step"]].concat();
     let runner: Vec<&str> = [&["qemu-system-arm"], MPS2.as_slice()].concat();
     let compiler = "arm-none-eabi-gcc".into();
     let way = Way { name: "stack", compiler, flags: &flags, with: &["mps2.c", "stack.c"], runner: &runner };
     let output = way.one(sh, program, library)?;
     let bytes = output.lines().find_map(|line| line.strip_prefix("stack "));
-    bytes.with_context(|| format!("{program} told no stack: {output:?}"))?.parse().context("bytes of stack")
+    bytes.with_context(|| format!("{} told no stack: {output:?}", program.name))?.parse().context("bytes of stack")
 }
 
-/// What a program prints on this machine.
-pub(crate) fn on_host(sh: &Shell, program: &str, library: &Path) -> anyhow::Result<String> {
-    Way { name: "gcc", compiler: "gcc".into(), flags: &[], with: &[], runner: &[] }.one(sh, program, library)
+/// What `arena.c` prints on this machine.
+pub(crate) fn arenas(sh: &Shell, library: &Path) -> anyhow::Result<String> {
+    Way { name: "gcc", compiler: "gcc".into(), flags: &[], with: &[], runner: &[] }.one(sh, &ARENA, library)
 }
 
 impl Way<'_> {

@@ -66,7 +66,7 @@ fn measure(sh: &Shell) -> anyhow::Result<Vec<(String, u64)>> {
         sizes.push((format!("static RAM: {name}"), ram));
         sizes.push((format!("stack of a step: {name}"), c::stack_of(sh, program, &library)?));
     }
-    for line in c::on_host(sh, "arena", &HOST.build(sh)?)?.lines() {
+    for line in c::arenas(sh, &HOST.build(sh)?)?.lines() {
         let (name, bytes) = line.rsplit_once(": ").with_context(|| format!("arena.c printed {line:?}"))?;
         sizes.push((name.into(), bytes.parse()?));
     }
