@@ -6,6 +6,9 @@ use mobiedit_backends::model::{Layer, Model};
 use crate::TINY;
 use crate::sketch::{ARRAY, BOOL, STR, Sketch, U8, U32, array, text};
 
+/// Sweeps look at every so-manyth byte where QEMU emulates a Hexagon, some hundred times more slowly.
+const STRIDE: usize = if cfg!(target_arch = "hexagon") { 16 } else { 1 };
+
 /// Reads all that a file offers; whatever it is, this must come back.
 fn walk(file: &[u8]) -> Result<(), GgufError> {
     let gguf = Gguf::parse(file)?;
@@ -29,7 +32,7 @@ fn walk(file: &[u8]) -> Result<(), GgufError> {
 #[test]
 fn a_file_cut_at_any_byte_is_refused() {
     assert_eq!(walk(TINY), Ok(()));
-    for len in 0..TINY.len() {
+    for len in (0..TINY.len()).step_by(STRIDE) {
         let error = walk(&TINY[..len]).expect_err("a file that is cut off was read");
         let expected = if len < 4 { "not a GGUF file" } else { "the file is truncated" };
         assert!(error.to_string().starts_with(expected), "{len} bytes: {error}");
@@ -41,14 +44,14 @@ fn a_flipped_bit_never_panics() {
     let data = Gguf::parse(TINY).unwrap().tensors().map(|t| t.range().start).min().unwrap();
     let mut file = TINY.to_vec();
     let mut refused = 0;
-    for at in 0..data {
+    for at in (0..data).step_by(STRIDE) {
         for bit in 0..8 {
             file[at] ^= 1 << bit;
             refused += usize::from(walk(&file).is_err());
             file[at] ^= 1 << bit;
         }
     }
-    assert!(refused > data, "{refused} of {} flips were refused", 8 * data);
+    assert!(refused * STRIDE > data, "{refused} of {} flips were refused", 8 * data);
 }
 
 #[test]

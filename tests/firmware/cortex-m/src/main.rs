@@ -54,7 +54,7 @@ fn main() -> ! {
             exit(i32::from(!edited.is_good()));
         }
         Err(failure) => {
-            defmt::error!("no edit: {}", defmt::Debug2Format(&failure));
+            defmt::error!("no edit: {}", failure);
             exit(1);
         }
     }

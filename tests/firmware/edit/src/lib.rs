@@ -53,6 +53,7 @@ impl Edited {
 
 /// Why there is no edit.
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Failure {
     /// The bytes are not the model that [`Memory`] is made for.
     Model,
