@@ -38,10 +38,11 @@ pub(crate) fn clippy(sh: &Shell, report: &mut Report) {
     }
 }
 
-/// The edit of `tests/firmware/edit` on this machine: what the others are compared with.
-pub(crate) fn host_patch(sh: &Shell) -> anyhow::Result<String> {
+/// The edit of `tests/firmware/edit` on this machine, of the small model or the shipped one: what the others are compared with.
+pub(crate) fn host_patch(sh: &Shell, features: &[&str]) -> anyhow::Result<String> {
     let _folder = sh.push_dir(FIRMWARE);
-    let output = cmd!(sh, "cargo run --quiet --release --locked --package firmware-edit --example host").read()?;
+    let output =
+        cmd!(sh, "cargo run --quiet --release --locked --package firmware-edit {features...} --example host").read()?;
     eprintln!("{output}");
     c::patch_of(&output)
 }
@@ -137,6 +138,22 @@ fn hexagon_bare(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) 
             same_patch(&cmd!(sh, "cargo run {options...} firmware-hexagon {features...}").read()?, host)
         });
     }
+    report.cannot("the Hexagon firmware with the shipped model", "6 minutes under QEMU: --only shipped runs it");
+}
+
+/// The shipped model's edit on a bare Hexagon, by HVX. A Cortex-M's 4 MB of flash hold the small model alone.
+pub(crate) fn shipped(sh: &Shell, report: &mut Report) {
+    let ready = tools::rust_source(sh).and_then(|()| tools::program(sh, "qemu-hexagon", "qemu-user"));
+    if let Err(reason) = ready {
+        return report.not_run("the shipped model on Hexagon under QEMU", &reason);
+    }
+    report.step("the Hexagon firmware under QEMU, by HVX, with the shipped model", || {
+        let host = host_patch(sh, &["--features", "shipped"]);
+        let _nightly = sh.push_env("RUSTC_BOOTSTRAP", "1");
+        let _folder = sh.push_dir(FIRMWARE);
+        let run = cmd!(sh, "cargo run --quiet --release --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --features hvx,shipped");
+        same_patch(&run.read()?, &host)
+    });
 }
 
 /// One test at a time: QEMU 7.2 crashes in programs of several threads. Without TERM: the standard library would look the terminal

@@ -34,6 +34,8 @@ pub(crate) enum Suite {
     Aarch64,
     /// Hexagon under QEMU, with Linux and without a system
     Hexagon,
+    /// The shipped model's edit on Hexagon: some minutes, and not part of a run of all suites
+    Shipped,
     /// C programs on the C library, here and under QEMU
     C,
 }
@@ -68,7 +70,7 @@ pub(crate) fn all(sh: &Shell, report: &mut Report) {
 
 /// These suites, one after the other.
 fn some(sh: &Shell, suites: &[Suite], report: &mut Report) {
-    let host = LazyCell::new(|| emulated::host_patch(sh));
+    let host = LazyCell::new(|| emulated::host_patch(sh, &[]));
     for suite in suites {
         match suite {
             Suite::Host => {
@@ -82,6 +84,7 @@ fn some(sh: &Shell, suites: &[Suite], report: &mut Report) {
             Suite::Thumbv7em => emulated::thumbv7em(sh, report, &host),
             Suite::Aarch64 => emulated::aarch64(sh, report, &host),
             Suite::Hexagon => emulated::hexagon(sh, report, &host),
+            Suite::Shipped => emulated::shipped(sh, report),
             Suite::C => c::run(sh, report),
         }
     }

@@ -7,7 +7,9 @@
 
 mod fingerprint;
 mod memory;
+#[cfg_attr(feature = "shipped", path = "shipped/model.rs")]
 mod model;
+#[cfg_attr(feature = "shipped", path = "shipped/problem.rs")]
 mod problem;
 
 use mobiedit_backends::generate::Sequence;
