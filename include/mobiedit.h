@@ -151,7 +151,7 @@
 // The same with ranges clipped by the published rule.
 #define MOBIEDIT_STATIC_CLIPPED 3
 
-// Rows of readers that an edit takes, or d_model if that is less: more say nothing more.
+// Rows of readers that `mobiedit edit` makes, where d_model is not less: then it makes d_model rows.
 #define MOBIEDIT_READERS 512
 
 // The sizes of a model.

@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::transformer::{ForwardError, Transformer};
 use crate::weights::Matrix;
 
-/// Most rows that say more than fewer do; no more than d_model ever do.
+/// Rows that stand for all that is read; d_model of them where that is less.
 pub const MOST_READERS: usize = 512;
 
 /// Rows of scratch besides the sums: a norm's weights and a row of a matrix.

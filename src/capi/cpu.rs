@@ -33,7 +33,7 @@ pub const MOBIEDIT_STATIC: u32 = 2;
 /// The same with ranges clipped by the published rule.
 pub const MOBIEDIT_STATIC_CLIPPED: u32 = 3;
 
-/// Rows of readers that an edit takes, or d_model if that is less: more say nothing more.
+/// Rows of readers that `mobiedit edit` makes, where d_model is not less: then it makes d_model rows.
 pub const MOBIEDIT_READERS: usize = 512;
 
 const _: () = assert!(MOBIEDIT_READERS == mobiedit_backends::readers::MOST_READERS);
