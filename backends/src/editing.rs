@@ -11,16 +11,17 @@ use crate::device::Device;
 use crate::op::{Activation, Op, Pool, READOUT_WIDTH, Read, Rows, Segment, Slot};
 use crate::transformer::{Activations, ForwardError, Transformer};
 
+/// Most rows of one candidate whose logits matter, over all prompts.
 const MAX_READS: usize = MAX_PROMPTS * MAX_TARGET_TOKENS;
 
-/// The rows of one candidate whose logits matter, and what is read there.
+/// The rows of one candidate whose logits matter, at most `N`, and what is read there.
 #[derive(Default)]
-struct Reads {
-    rows: heapless::Vec<u32, MAX_READS>,
-    what: heapless::Vec<Read, MAX_READS>,
+struct Reads<const N: usize> {
+    rows: heapless::Vec<u32, N>,
+    what: heapless::Vec<Read, N>,
 }
 
-impl Reads {
+impl<const N: usize> Reads<N> {
     /// Adds what the prompt with this index reads; its last row is row `end − 1` of the copy.
     fn push<E>(&mut self, problem: &Problem<'_>, index: usize, end: usize) -> Result<(), ForwardError<E>> {
         let (prompt, target) = (problem.prompts().get(index).ok_or(ForwardError::OutOfRange)?, problem.target());
@@ -37,28 +38,41 @@ impl Reads {
     }
 }
 
-/// Sums the readouts of one candidate into its loss. `stats` has [`READOUT_WIDTH`] numbers per read.
-fn sum_up<E>(reads: &[Read], stats: &[f32], kl_read: bool) -> Result<Loss, ForwardError<E>> {
-    let (mut nll, mut kl, mut divergences, mut loss) = (0.0, 0.0, 0, Loss::default());
-    for (read, stat) in reads.iter().zip(stats.chunks_exact(READOUT_WIDTH)) {
-        let [log_sum_exp, target_logit, _, best, divergence] = stat else { continue };
-        match read {
-            Read::Target(token) => {
-                nll += f64::from(log_sum_exp - target_logit);
-                loss.targets += 1;
-                loss.hits += u32::from(*best == *token as f32);
+/// The readouts of one candidate, summed.
+#[derive(Default)]
+struct Sums {
+    nll: f64,
+    kl: f64,
+    divergences: u32,
+    loss: Loss,
+}
+
+impl Sums {
+    /// Adds what was read. `stats` has [`READOUT_WIDTH`] numbers per read.
+    fn add(&mut self, reads: &[Read], stats: &[f32], kl_read: bool) {
+        for (read, stat) in reads.iter().zip(stats.chunks_exact(READOUT_WIDTH)) {
+            let [log_sum_exp, target_logit, _, best, divergence] = stat else { continue };
+            match read {
+                Read::Target(token) => {
+                    self.nll += f64::from(log_sum_exp - target_logit);
+                    self.loss.targets += 1;
+                    self.loss.hits += u32::from(*best == *token as f32);
+                }
+                Read::Divergence(_) if kl_read => {
+                    self.kl += f64::from(*divergence);
+                    self.divergences += 1;
+                }
+                Read::Divergence(_) => {}
             }
-            Read::Divergence(_) if kl_read => {
-                kl += f64::from(*divergence);
-                divergences += 1;
-            }
-            Read::Divergence(_) => {}
         }
     }
-    // Where nothing was read there is no mean: 0.
-    loss.nll = (nll / f64::from(loss.targets.max(1))) as f32;
-    loss.kl = (kl / f64::from(divergences.max(1))) as f32;
-    if loss.nll.is_finite() && loss.kl.is_finite() { Ok(loss) } else { Err(ForwardError::NotFinite) }
+
+    /// The means. Where nothing was read there is none: 0.
+    fn loss<E>(self) -> Result<Loss, ForwardError<E>> {
+        let nll = (self.nll / f64::from(self.loss.targets.max(1))) as f32;
+        let kl = (self.kl / f64::from(self.divergences.max(1))) as f32;
+        if nll.is_finite() && kl.is_finite() { Ok(Loss { nll, kl, ..self.loss }) } else { Err(ForwardError::NotFinite) }
+    }
 }
 
 impl<D: Device> Transformer<'_, D> {
@@ -188,14 +202,14 @@ impl<D: Device> Transformer<'_, D> {
         Ok(())
     }
 
-    /// Segments of one candidate over the cached prompts `which`, and what is read there.
-    fn plan(
+    /// Segments of one candidate over the cached prompts `which`.
+    fn segments(
         layout: &CacheLayout<'_>,
         problem: &Problem<'_>,
         which: PromptSet,
         kv_dim: usize,
-    ) -> Result<(heapless::Vec<Segment, MAX_PROMPTS>, Reads), ForwardError<D::Error>> {
-        let (mut segments, mut reads, mut row) = (heapless::Vec::new(), Reads::default(), 0);
+    ) -> Result<heapless::Vec<Segment, MAX_PROMPTS>, ForwardError<D::Error>> {
+        let (mut segments, mut row) = (heapless::Vec::new(), 0);
         for (index, prompt) in problem.chosen(which) {
             let segment = Segment {
                 row,
@@ -207,9 +221,8 @@ impl<D: Device> Transformer<'_, D> {
             };
             row += segment.rows;
             segments.push(segment).map_err(|_| ForwardError::OutOfRange)?;
-            reads.push(problem, index, row)?;
         }
-        Ok((segments, reads))
+        Ok(segments)
     }
 
     /// Runs the layers above the edit layer over cached rows with each δ added (none if `deltas` is empty); afterwards
@@ -270,12 +283,12 @@ impl<D: Device> Transformer<'_, D> {
     }
 
     /// Reads `reads` off the final `x`; the statistics stay in the returned slot.
-    fn read_out(
+    fn read_out<const N: usize>(
         &mut self,
         act: &Activations,
         copies: usize,
         per_copy: usize,
-        reads: &Reads,
+        reads: &Reads<N>,
         cache: &mut [f32],
         clean: Slot,
     ) -> Result<Slot, ForwardError<D::Error>> {
@@ -298,14 +311,20 @@ impl<D: Device> Transformer<'_, D> {
     ) -> Result<(), ForwardError<D::Error>> {
         let spec = self.model.config.spec;
         let layout = CacheLayout::new(spec, *problem);
-        let (segments, reads) = Self::plan(&layout, problem, which, spec.kv_dim)?;
+        let segments = Self::segments(&layout, problem, which, spec.kv_dim)?;
+        let mut reads = Reads::<MAX_READS>::default();
+        for (segment, (index, _)) in segments.iter().zip(problem.chosen(which)) {
+            reads.push(problem, index, segment.row + segment.rows)?;
+        }
         let rows = Rows { copies: out.len(), segments: &segments };
         let act = self.run_suffixes(problem, cache, deltas, rows, which)?;
         let clean = cache_slot(layout.clean_logits());
         let stats = self.read_out(&act, out.len(), rows.per_copy(), &reads, cache, clean)?;
         let per_candidate = (reads.what.len() * READOUT_WIDTH).max(1);
         for (loss, stats) in out.iter_mut().zip(self.slice(stats)?.chunks_exact(per_candidate)) {
-            *loss = sum_up(&reads.what, stats, true)?;
+            let mut sums = Sums::default();
+            sums.add(&reads.what, stats, true);
+            *loss = sums.loss()?;
         }
         Ok(())
     }
@@ -318,7 +337,7 @@ impl<D: Device> Transformer<'_, D> {
         delta: Option<&[f32]>,
         cache: &mut [f32],
         clean: Slot,
-    ) -> Result<(Reads, Slot), ForwardError<D::Error>> {
+    ) -> Result<(Reads<MAX_TARGET_TOKENS>, Slot), ForwardError<D::Error>> {
         let prompt = problem.prompts().get(index).ok_or(ForwardError::OutOfRange)?;
         let tokens = prompt.tokens.len();
         let act = self.run_to_delta(prompt, problem.layer(), delta)?;
@@ -364,15 +383,13 @@ impl<D: Device> Transformer<'_, D> {
         cache: &mut [f32],
         clean: Slot,
     ) -> Result<Loss, ForwardError<D::Error>> {
-        let mut what: heapless::Vec<Read, MAX_READS> = heapless::Vec::new();
-        let mut stats: heapless::Vec<f32, { MAX_READS * READOUT_WIDTH }> = heapless::Vec::new();
+        let mut sums = Sums::default();
         let with_kl = clean.len > 0;
         for (index, _) in problem.chosen(which).filter(|(_, p)| with_kl || p.role == Role::Rewrite) {
             let (reads, slot) = self.whole_pass(problem, index, delta, cache, clean)?;
-            let filled = what.extend_from_slice(&reads.what).and(stats.extend_from_slice(self.slice(slot)?));
-            filled.map_err(|_| ForwardError::OutOfRange)?;
+            sums.add(&reads.what, self.slice(slot)?, with_kl);
         }
-        sum_up(&what, &stats, with_kl)
+        sums.loss()
     }
 }
 
@@ -489,7 +506,7 @@ impl<D: Device> ForwardBackend for Transformer<'_, D> {
         let mut logits = layout.clean_logits().start;
         for (index, essence) in problem.prompts().iter().enumerate().skip(problem.rewrites().len()) {
             let which = PromptSet::NONE.with(index);
-            let (segments, _) = Self::plan(&layout, problem, which, spec.kv_dim)?;
+            let segments = Self::segments(&layout, problem, which, spec.kv_dim)?;
             let rows = Rows { copies: 1, segments: &segments };
             let act = self.run_suffixes(problem, cache, &[], rows, which)?;
             let last = [essence.suffix_rows().saturating_sub(1) as u32];
