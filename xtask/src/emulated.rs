@@ -15,26 +15,37 @@ const THUMB: &str = "thumbv7em-none-eabihf";
 const WITHOUT_FPU: &str = "thumbv7m-none-eabi";
 const HEXAGON: &str = "hexagon-unknown-none-elf";
 
-/// Clippy on what is firmware: the crates that any machine compiles, and those of each bare target.
+/// Clippy on what is firmware: the crates that any machine compiles, and those of each bare target, which has no libtest.
 pub(crate) fn clippy(sh: &Shell, report: &mut Report) {
     let _folder = sh.push_dir(FIRMWARE);
     report.step("clippy, firmware", || {
         cmd!(sh, "cargo clippy --locked --package firmware-edit --package firmware-checks --all-targets -- -D warnings")
             .run()
     });
-    match tools::rust_target(sh, THUMB) {
-        Err(reason) => report.not_run("clippy, firmware for a Cortex-M", &reason),
-        Ok(()) => report.step("clippy, firmware for a Cortex-M", || {
-            cmd!(sh, "cargo clippy --locked --target {THUMB} --package firmware-cortex-m --all-targets -- -D warnings")
-                .run()
-        }),
-    }
-    match tools::rust_source(sh) {
-        Err(reason) => report.not_run("clippy, firmware for Hexagon", &reason),
-        Ok(()) => report.step("clippy, firmware for Hexagon", || {
-            let _nightly = sh.push_env("RUSTC_BOOTSTRAP", "1");
-            cmd!(sh, "cargo clippy --locked -Zbuild-std=core,alloc --target {HEXAGON} --package firmware-hexagon --package hexagon-start --package hvx --all-targets -- -D warnings").run()
-        }),
+    let bare: [(&str, &str, &[&str]); 5] = [
+        (THUMB, "firmware-cortex-m", &["--bins", "--test", "checks"]),
+        (WITHOUT_FPU, "fast-math", &["--bins"]),
+        (HEXAGON, "firmware-hexagon", &["--bins", "--test", "checks"]),
+        (HEXAGON, "hexagon-start", &["--lib"]),
+        (HEXAGON, "hvx", &["--bins"]),
+    ];
+    for (triple, package, what) in bare {
+        let name = format!("clippy, {package}");
+        let is_hexagon = triple == HEXAGON;
+        let ready = if is_hexagon { tools::rust_source(sh) } else { tools::rust_target(sh, triple) };
+        if let Err(reason) = ready {
+            report.not_run(&name, &reason);
+            continue;
+        }
+        let build_std: &[&str] = if is_hexagon { &["-Zbuild-std=core,alloc"] } else { &[] };
+        let _nightly = is_hexagon.then(|| sh.push_env("RUSTC_BOOTSTRAP", "1"));
+        report.step(&name, || {
+            cmd!(
+                sh,
+                "cargo clippy --locked {build_std...} --target {triple} --package {package} {what...} -- -D warnings"
+            )
+            .run()
+        });
     }
 }
 

@@ -106,7 +106,7 @@ fn undefined(library: &Path) -> anyhow::Result<BTreeSet<String>> {
     let bytes = fs::read(library).with_context(|| library.display().to_string())?;
     let mut members = Vec::new();
     for member in ArchiveFile::parse(&*bytes)?.members() {
-        let Ok(object) = object::File::parse(member?.data(&*bytes)?) else { continue };
+        let object = object::File::parse(member?.data(&*bytes)?)?;
         let mut symbols = (BTreeSet::new(), BTreeSet::new());
         for symbol in object.symbols().filter(|symbol| symbol.is_undefined() || symbol.is_global()) {
             let name = symbol.name()?.to_owned();
@@ -139,7 +139,7 @@ pub(crate) fn functions(library: &Path) -> anyhow::Result<Vec<String>> {
     let bytes = fs::read(library).with_context(|| library.display().to_string())?;
     let mut names = BTreeSet::new();
     for member in ArchiveFile::parse(&*bytes)?.members() {
-        let Ok(object) = object::File::parse(member?.data(&*bytes)?) else { continue };
+        let object = object::File::parse(member?.data(&*bytes)?)?;
         for symbol in object.symbols().filter(|symbol| symbol.is_definition() && symbol.is_global()) {
             names
                 .extend(symbol.name()?.starts_with("mobiedit_").then(|| symbol.name().map(str::to_owned)).transpose()?);
@@ -152,7 +152,7 @@ pub(crate) fn functions(library: &Path) -> anyhow::Result<Vec<String>> {
 fn has_no_panic(library: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(library).with_context(|| library.display().to_string())?;
     for member in ArchiveFile::parse(&*bytes)?.members() {
-        let Ok(object) = object::File::parse(member?.data(&*bytes)?) else { continue };
+        let object = object::File::parse(member?.data(&*bytes)?)?;
         for symbol in object.symbols() {
             let name = symbol.name()?;
             anyhow::ensure!(!name.contains("panicking"), "{} holds {name}", library.display());
