@@ -24,6 +24,8 @@ mod session;
 mod stdout;
 pub mod table;
 pub mod tensor;
+#[cfg(all(test, feature = "std", unix))]
+mod trial;
 
 pub use interface::{Interface, Versions};
 pub use log::LogConfig;

@@ -10,6 +10,10 @@ use super::stdout::Muted;
 use super::table::GetProviders;
 use crate::error::{QnnError, Text};
 
+/// Names the library that stands in for a phone's, if whoever runs the tests has it.
+#[cfg(test)]
+pub(super) const LIBRARY: &str = "MOBIEDIT_QNN_LIB";
+
 impl Interface {
     /// Opens a library such as `libQnnHtp.so`. Opened again, the system gives what it has loaded.
     ///
@@ -45,9 +49,6 @@ mod tests {
     use crate::sys::stdout::captured;
     use crate::sys::table::{CORE_MAJOR, LogLevel};
     use crate::sys::{LogConfig, Session, SessionConfig};
-
-    /// The library that stands in for a phone's, if whoever runs the tests has it.
-    const LIBRARY: &str = "MOBIEDIT_QNN_LIB";
 
     #[test]
     fn what_is_no_library_is_refused_with_the_loaders_reason() {
