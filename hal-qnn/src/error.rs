@@ -38,7 +38,7 @@ impl fmt::Display for QnnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(reason) => write!(f, "the QNN library does not open: {reason}"),
-            Self::Symbol(name) => write!(f, "the library is not QNN's: it has no {name}"),
+            Self::Symbol(name) => write!(f, "the library is no QNN backend: it has no {name}"),
             Self::Stdout(number) => write!(f, "standard output cannot be guarded: error {number}"),
             Self::NoProvider => write!(f, "the QNN library has no interface"),
             Self::NotHtp(id) => write!(f, "the QNN library is for backend {id}, not for the NPU"),

@@ -53,7 +53,7 @@ fn a_product_is_that_of_its_integers_and_survives_saving() {
     });
     println!("[{ROWS}x{INNER}]x[{INNER}x{COLUMNS}], W8A16 per channel: at most {worst:.3} steps off");
     assert_eq!(printed, "");
-    // Measured on the x86-64 emulator of core API 2.40: 1.34. A weight taken for its neighbour's is off by hundreds.
+    // Measured on the x86-64 emulator of core API 2.40: 1.34. A weight taken for its neighbour's is off by thousands.
     assert!(worst <= 2.0, "{worst} steps");
 }
 
