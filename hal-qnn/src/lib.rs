@@ -1,13 +1,14 @@
-//! `mobiedit-hal-qnn`: a `Device` of `mobiedit-backends` on Qualcomm's Hexagon NPU. It holds nothing yet.
+//! `mobiedit-hal-qnn`: a `Device` of `mobiedit-backends` on Qualcomm's Hexagon NPU. It computes nothing yet.
 //!
-//! Why nothing: the device contract and its conformance suite are settled on the CPU first, where every result can be
-//! compared with an f64 reference. A backend written before them would settle them by accident.
+//! What there is, top down:
+//!
+//! - [`sys`], the only module with `unsafe` code: the subset of QNN's interface that a device needs, declared as
+//!   `#[repr(C)]` types, so that building this crate needs no vendor SDK; a library opened at run time (`libQnnHtp.so`,
+//!   feature `std`), or, for firmware without a dynamic loader, an interface pointer; a backend and a device of it;
+//! - [`QnnError`], what goes wrong there.
 //!
 //! What it will be:
 //!
-//! - The QNN library is opened at run time (`libQnnHtp.so`), so building this crate needs no vendor SDK. The subset of
-//!   its interface that is used is declared here as `#[repr(C)]` types in `sys`, the only module with `unsafe` code.
-//!   Firmware, which has no dynamic loader, hands in the interface pointer instead.
 //! - A list of operations becomes one graph per shape, finalised once and then executed. Everything that changes between
 //!   the steps of an edit (the value vector, masks, the prefix cache, patches) is an input written by the application,
 //!   so no step finalises a graph again.
@@ -19,3 +20,12 @@
 //! How it will be tested: the conformance suite on the x86-64 emulator of the NPU. What was never run on a phone will be
 //! named as such, here and in the README.
 #![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod error;
+pub mod sys;
+
+pub use error::{QnnError, Status, Text};

@@ -60,6 +60,8 @@ mod tests {
             "--package mobiedit-backends --features conformance",
             "--package mobiedit-hal-cpu",
             "--package mobiedit-hal-cpu --features std",
+            "--package mobiedit-hal-qnn",
+            "--package mobiedit-hal-qnn --features std",
         ] {
             assert!(sets.iter().any(|set| set == expected), "{expected} is missing from {sets:?}");
         }

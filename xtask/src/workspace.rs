@@ -8,8 +8,12 @@ use anyhow::Context;
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
 /// The crates that build without the standard library once their default features are off: package and folder.
-pub(crate) const NO_STD: [(&str, &str); 3] =
-    [("mobiedit-core", "core"), ("mobiedit-backends", "backends"), ("mobiedit-hal-cpu", "hal-cpu")];
+pub(crate) const NO_STD: [(&str, &str); 4] = [
+    ("mobiedit-core", "core"),
+    ("mobiedit-backends", "backends"),
+    ("mobiedit-hal-cpu", "hal-cpu"),
+    ("mobiedit-hal-qnn", "hal-qnn"),
+];
 
 /// The folder of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {

@@ -1,0 +1,184 @@
+//! What goes wrong between this crate and a QNN library, and short texts of fixed size. It recovers from nothing.
+
+use core::ffi::CStr;
+use core::fmt;
+
+use crate::sys::table::Version;
+
+/// Why there is no library, or not what was asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QnnError {
+    /// The file could not be opened as a library; the loader's reason.
+    Open(Text),
+    /// The library has no function of that name.
+    Symbol(&'static str),
+    /// The stream that the program writes its data to could not be guarded; the system's error number.
+    Stdout(i32),
+    /// The library has no interface, or the pointer to it is null.
+    NoProvider,
+    /// No interface of the library is the NPU's; the number of the first backend found.
+    NotHtp(u32),
+    /// The NPU's interface has another layout than this crate knows; the version found.
+    CoreVersion(Version),
+    /// The library does not have the function.
+    Missing(&'static str),
+    /// The function succeeded, and gave nothing.
+    Nothing(&'static str),
+    /// The function failed.
+    Refused {
+        /// Which one, by its name in the interface.
+        call: &'static str,
+        /// What it answered.
+        status: Status,
+    },
+}
+
+impl fmt::Display for QnnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(reason) => write!(f, "the QNN library does not open: {reason}"),
+            Self::Symbol(name) => write!(f, "the library is no QNN backend: it has no {name}"),
+            Self::Stdout(number) => write!(f, "standard output cannot be guarded: error {number}"),
+            Self::NoProvider => write!(f, "the QNN library has no interface"),
+            Self::NotHtp(id) => write!(f, "the QNN library is for backend {id}, not for the NPU"),
+            Self::CoreVersion(Version { major, minor, patch }) => {
+                write!(f, "the QNN library has core API {major}.{minor}.{patch}, and only version 2 is known")
+            }
+            Self::Missing(call) => write!(f, "the QNN library lacks {call}"),
+            Self::Nothing(call) => write!(f, "QNN's {call} gave nothing"),
+            Self::Refused { call, status } => write!(f, "QNN's {call} failed: {status}"),
+        }
+    }
+}
+
+impl core::error::Error for QnnError {}
+
+/// `Qnn_ErrorHandle_t`: what a function of the library answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Status(pub u64);
+
+impl Status {
+    /// `QNN_SUCCESS`.
+    pub const SUCCESS: Self = Self(0);
+
+    /// The answer of `call` as a result.
+    pub fn check(self, call: &'static str) -> Result<(), QnnError> {
+        if self == Self::SUCCESS { Ok(()) } else { Err(QnnError::Refused { call, status: self }) }
+    }
+
+    /// In words, where a code is known that may be met before there is a context.
+    const fn meaning(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0 => "success",
+            1000 => "not supported",
+            1002 => "out of memory",
+            1003 => "system error",
+            1004 | 4004 | 11003 => "invalid argument",
+            1005 => "operation not permitted",
+            1006 => "platform not supported",
+            1007 | 1011 => "no communication with the NPU",
+            1008 => "incompatible libraries",
+            1009 => "the NPU's library does not load",
+            1010 => "resource unavailable",
+            1100 => "general error",
+            4000 | 11002 => "initialisation failed",
+            4003 => "not supported by the backend",
+            4010 | 4012 | 14001 => "invalid configuration",
+            4011 | 11004 | 14000 => "invalid handle",
+            14002 => "hardware unavailable",
+            14003 => "the device has contexts",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.meaning() {
+            Some(meaning) => write!(f, "{} ({meaning})", self.0),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A text of at most [`Text::LEN`] bytes, cut between two characters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    bytes: [u8; Self::LEN],
+    len: usize,
+}
+
+impl Text {
+    /// The most bytes.
+    pub const LEN: usize = 96;
+
+    /// The text, cut.
+    pub fn new(text: &str) -> Self {
+        let mut len = text.len().min(Self::LEN);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        let mut bytes = [0; Self::LEN];
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        Self { bytes, len }
+    }
+
+    /// The text up to the first byte that is not UTF-8, cut.
+    pub fn from_c(text: &CStr) -> Self {
+        let valid = text.to_bytes().utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        Self::new(valid)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn errors_say_what_was_found() {
+        let refused = |status| QnnError::Refused { call: "deviceCreate", status: Status(status) };
+        for (error, expected) in [
+            (QnnError::CoreVersion(Version { major: 3, minor: 1, patch: 0 }), "core API 3.1.0, and only version 2"),
+            (QnnError::NotHtp(3), "backend 3, not for the NPU"),
+            (QnnError::Open(Text::new("no such file")), "does not open: no such file"),
+            (QnnError::Missing("logCreate"), "lacks logCreate"),
+            (refused(14001), "deviceCreate failed: 14001 (invalid configuration)"),
+            (refused(123), "deviceCreate failed: 123"),
+        ] {
+            let text = format!("{error}");
+            assert!(text.ends_with(expected) || text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let long = "é".repeat(60);
+        for (text, expected) in [("", ""), ("v2", "v2"), (long.as_str(), &long[..96]), (&long[2..], &long[..96])] {
+            assert_eq!(Text::new(text).as_str(), expected);
+        }
+        let odd = format!("a{long}");
+        assert_eq!(Text::new(&odd).as_str(), &odd[..95]);
+        assert_eq!(Text::from_c(c"ab\xffcd").as_str(), "ab");
+    }
+}
