@@ -13,7 +13,7 @@ fn profile(name: &str) -> Profile<'_> {
 }
 
 /// QEMU multiplies an oracle's f64 for a Hexagon some hundred times more slowly than this machine does.
-const MOST_PRODUCTS: usize = if cfg!(target_arch = "hexagon") { 50_000 } else { usize::MAX };
+const MOST_PRODUCTS: usize = if cfg!(target_arch = "hexagon") { 20_000 } else { usize::MAX };
 
 fn conforms(name: &str, device: &mut impl Device) {
     let filter = std::env::var("MOBIEDIT_CASE").ok();

@@ -18,20 +18,20 @@ struct Program {
     on_model: bool,
     /// Prints its patch's fingerprint, which is the same everywhere.
     prints_patch: bool,
-    /// Makes several edits: a minute and more on an emulated CPU, so it runs on this machine alone.
-    host_only: bool,
+    /// Makes several edits: minutes on an emulated CPU and under valgrind, so it runs plain and under ASan alone.
+    long: bool,
 }
 
 const PROGRAMS: [Program; 6] = [
-    Program { name: "smoke", on_model: false, prints_patch: false, host_only: false },
-    Program { name: "callbacks", on_model: false, prints_patch: false, host_only: false },
-    Program { name: "edit", on_model: true, prints_patch: true, host_only: false },
-    Program { name: "calibration", on_model: true, prints_patch: false, host_only: false },
-    Program { name: "stacked", on_model: true, prints_patch: false, host_only: true },
-    Program { name: "resume", on_model: true, prints_patch: true, host_only: true },
+    Program { name: "smoke", on_model: false, prints_patch: false, long: false },
+    Program { name: "callbacks", on_model: false, prints_patch: false, long: false },
+    Program { name: "edit", on_model: true, prints_patch: true, long: false },
+    Program { name: "calibration", on_model: true, prints_patch: false, long: false },
+    Program { name: "stacked", on_model: true, prints_patch: false, long: true },
+    Program { name: "resume", on_model: true, prints_patch: true, long: true },
 ];
 /// Prints what an edit takes of memory, for `cargo xtask size`.
-const ARENA: Program = Program { name: "arena", on_model: false, prints_patch: false, host_only: true };
+const ARENA: Program = Program { name: "arena", on_model: false, prints_patch: false, long: true };
 
 const STRICT: [&str; 5] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1"];
 
@@ -173,8 +173,7 @@ impl Way<'_> {
         if let Err(reason) = ready {
             return report.not_run(&format!("C programs, {}", self.name), &reason);
         }
-        let emulated = target.triple != HOST.triple;
-        for program in PROGRAMS.iter().filter(|program| !(emulated && program.host_only)) {
+        for program in PROGRAMS.iter().filter(|program| self.runner.is_empty() || !program.long) {
             report.step(&format!("tests/c/{}.c, {}", program.name, self.name), || -> anyhow::Result<()> {
                 let library = target.build(sh)?;
                 let output = self.one(sh, program, &library)?;

@@ -108,7 +108,7 @@ pub(crate) fn rust_source(sh: &Shell) -> Result<(), String> {
 
 /// A program of a crate, built below the target folder; the folder that it is in. Without optimisation: it builds in half the time.
 pub(crate) fn cargo_program(sh: &Shell, name: &str, version: &str) -> Result<PathBuf, String> {
-    let root = folder().join(name);
+    let root = folder().join(format!("{name}-{version}"));
     if !root.join("bin").join(name).exists() {
         eprintln!("\ninstalling {name} {version} with cargo into {}", root.display());
         cmd!(sh, "cargo install --quiet --locked --debug --root {root} --version {version} {name}")
@@ -143,9 +143,12 @@ fn script(sh: &Shell, path: &Path, command: &str) -> xshell::Result<()> {
     cmd!(sh, "chmod +x {path}").run()
 }
 
+/// The version of ziglang. With 0.15 a program of Rust's standard library for Hexagon does not link: both bring its arithmetic.
+const ZIG: &str = "0.17.1";
+
 /// The C compiler and linker of Zig, from PyPI: a small program that calls it, for cargo and for us.
 pub(crate) fn zig_cc(sh: &Shell) -> Result<PathBuf, String> {
-    let environment = folder().join("zig");
+    let environment = folder().join(format!("zig-{ZIG}"));
     let wrapper = environment.join("zig-cc");
     if wrapper.exists() {
         return Ok(wrapper);
@@ -158,7 +161,7 @@ pub(crate) fn zig_cc(sh: &Shell) -> Result<PathBuf, String> {
             cmd!(sh, "python3 -m venv {environment}").run()?;
         }
         let pip = environment.join("bin/pip");
-        cmd!(sh, "{pip} install --quiet --disable-pip-version-check ziglang==0.17.1").run()?;
+        cmd!(sh, "{pip} install --quiet --disable-pip-version-check ziglang=={ZIG}").run()?;
         let python = environment.join("bin/python");
         script(sh, &wrapper, &format!("{} -m ziglang cc", python.display()))
     };
