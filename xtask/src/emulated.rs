@@ -80,47 +80,62 @@ struct Linux {
 }
 
 impl Linux {
-    /// The tests of the no_std crates, then the edit.
-    fn run(&self, sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
+    /// Does something where cargo knows how to link and run programs of this target.
+    fn within<R>(&self, sh: &Shell, work: impl FnOnce() -> R) -> R {
         let variable = |end: &str| format!("CARGO_TARGET_{}_{end}", self.triple.to_uppercase().replace('-', "_"));
         let _linker = sh.push_env(variable("LINKER"), &self.linker);
         let _flags = sh.push_env(variable("RUSTFLAGS"), self.flags);
         let _runner = sh.push_env(variable("RUNNER"), self.runner);
         let _nightly = (!self.build_std.is_empty()).then(|| sh.push_env("RUSTC_BOOTSTRAP", "1"));
+        work()
+    }
+
+    /// The tests of the no_std crates.
+    fn tests(&self, sh: &Shell, report: &mut Report) {
         let Self { name, triple, build_std, features, .. } = *self;
         let packages = workspace::NO_STD.iter().flat_map(|(package, _)| ["--package", package]);
         report.step(&format!("tests of the no_std crates on {name} under QEMU"), || {
-            cmd!(sh, "cargo test --locked --target {triple} {build_std...} {packages...} {features...} --lib --tests --no-fail-fast")
-                .run()
+            self.within(sh, || {
+                cmd!(sh, "cargo test --locked --target {triple} {build_std...} {packages...} {features...} --lib --tests --no-fail-fast").run()
+            })
         });
+    }
+
+    /// A whole edit in Rust.
+    fn edit(&self, sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
+        let Self { name, triple, .. } = *self;
         report.step(&format!("an edit on {name} under QEMU"), || -> anyhow::Result<()> {
             let _folder = sh.push_dir(FIRMWARE);
-            let edit = cmd!(
-                sh,
-                "cargo run --quiet --release --locked --target {triple} {build_std...} --package firmware-edit --example host"
-            );
-            same_patch(&edit.read()?, host)
+            let output = self.within(sh, || {
+                cmd!(
+                    sh,
+                    "cargo run --quiet --release --locked --target {triple} --package firmware-edit --example host"
+                )
+                .read()
+            });
+            same_patch(&output?, host)
         });
     }
 }
 
-/// AArch64 Linux.
+/// AArch64 Linux: the tests and the edit.
 pub(crate) fn aarch64(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>) {
     let triple = "aarch64-unknown-linux-musl";
     let ready = tools::rust_target(sh, triple).and_then(|()| tools::program(sh, "qemu-aarch64", "qemu-user"));
-    match ready {
-        Err(reason) => report.not_run("tests on AArch64 under QEMU", &reason),
-        Ok(()) => Linux {
-            name: "AArch64",
-            triple,
-            linker: "rust-lld".into(),
-            flags: "",
-            runner: "qemu-aarch64",
-            build_std: &[],
-            features: &["--features", "mobiedit-hal-cpu/std"],
-        }
-        .run(sh, report, host),
+    if let Err(reason) = ready {
+        return report.not_run("tests on AArch64 under QEMU", &reason);
     }
+    let linux = Linux {
+        name: "AArch64",
+        triple,
+        linker: "rust-lld".into(),
+        flags: "",
+        runner: "qemu-aarch64",
+        build_std: &[],
+        features: &["--features", "mobiedit-hal-cpu/std"],
+    };
+    linux.tests(sh, report);
+    linux.edit(sh, report, host);
 }
 
 /// Hexagon: libtest on Linux, then the checks, the edit and the vector kernels on bare metal.
@@ -131,7 +146,7 @@ pub(crate) fn hexagon(sh: &Shell, report: &mut Report, host: &anyhow::Result<Str
     }
     match tools::zig_linker(sh, "hexagon-linux-musl") {
         Err(reason) => report.not_run("tests on Hexagon Linux under QEMU", &reason),
-        Ok(linker) => hexagon_linux(sh, report, host, linker.display().to_string()),
+        Ok(linker) => hexagon_linux(sh, report, linker.display().to_string()),
     }
     hexagon_bare(sh, report, host);
 }
@@ -172,7 +187,7 @@ pub(crate) fn shipped(sh: &Shell, report: &mut Report) {
 
 /// One test at a time: QEMU 7.2 crashes in programs of several threads. Without TERM: the standard library would look the terminal
 /// up, and its `stat` does not fit zig's C library.
-fn hexagon_linux(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>, linker: String) {
+fn hexagon_linux(sh: &Shell, report: &mut Report, linker: String) {
     let _threads = sh.push_env("RUST_TEST_THREADS", "1");
     let _trace = sh.push_env("RUST_BACKTRACE", "0");
     Linux {
@@ -184,7 +199,7 @@ fn hexagon_linux(sh: &Shell, report: &mut Report, host: &anyhow::Result<String>,
         build_std: &["-Zbuild-std=std,panic_unwind,test"],
         features: &[],
     }
-    .run(sh, report, host);
+    .tests(sh, report);
 }
 
 /// A Cortex-M4F: the checks and the edit in Rust, their logs decoded; a Cortex-M3's arithmetic; what the C library takes.
