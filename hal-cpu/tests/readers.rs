@@ -1,7 +1,6 @@
 //! The sketch of what the layers above an edit read: its bits, which no amount of work memory changes. Runs no operation.
 
 use std::hash::Hasher;
-use std::path::Path;
 
 use half::f16;
 use mobiedit_backends::gguf::Gguf;
@@ -10,11 +9,12 @@ use mobiedit_backends::model::{Layer, Model, ModelConfig};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_hal_cpu::{Cpu, CpuError, Scratch};
 
+/// Compiled in: what reads a file crashes on Hexagon Linux, where Rust's `stat` does not fit zig's C library.
+const SMALL: &[u8] = include_bytes!("../../tests/fixtures/small.gguf");
+
 /// `count` readers of the small model in so many elements of work memory.
 fn readers(layer: usize, len: usize, work: usize) -> Result<Vec<f16>, ForwardError<CpuError>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/small.gguf");
-    let bytes = std::fs::read(path).unwrap();
-    let gguf = Gguf::parse(&bytes).unwrap();
+    let gguf = Gguf::parse(SMALL).unwrap();
     let mut layers = vec![Layer::EMPTY; ModelConfig::read(&gguf).unwrap().spec.layers];
     let model = Model::open(&gguf, &mut layers).unwrap();
     let (mut work, mut out) = (vec![7.0; work], vec![f16::NAN; len]);
