@@ -4,7 +4,8 @@
 //! Read it in this order.
 //!
 //! 1. **The contract of the hardware.** [`op`]: the dozen operations a decoder needs, and the memory they name. [`device`]: the
-//!    one trait that a HAL implements. [`weights`]: matrices as they lie in a file.
+//!    one trait that a HAL implements. [`weights`]: matrices as they lie in a file. [`checked`]: operations whose shapes were
+//!    found to fit, for every HAL; [`moving`]: those that need no hardware; [`rows`]: rows of slices, without a panic.
 //! 2. **The decoder.** [`model`]: its hyper-parameters and weights. [`transformer`]: Llama and Qwen2 on one page, a list of
 //!    operations per layer. [`patches`]: the rank-one edits that its linear layers add.
 //! 3. **What it is used for.** [`editing`]: the editor's `ForwardBackend`, with the exact prefix cache and all candidates of a
@@ -26,6 +27,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod calibration;
+pub mod checked;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod cursor;
@@ -36,11 +38,13 @@ pub mod generate;
 pub mod gguf;
 pub mod identity;
 pub mod model;
+pub mod moving;
 pub mod observer;
 pub mod op;
 pub mod patches;
 pub mod quant;
 pub mod readers;
+pub mod rows;
 pub mod scales;
 pub mod trace;
 pub mod transformer;

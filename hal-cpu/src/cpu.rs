@@ -1,12 +1,13 @@
 //! The scalar device: the reference on every target, and all there is on a microcontroller. No threads, no allocation.
 
+use mobiedit_backends::checked::Checked;
 use mobiedit_backends::device::{Capabilities, Device, Memory};
+use mobiedit_backends::moving;
 use mobiedit_backends::op::Op;
+use mobiedit_backends::rows::{by_rows, by_rows_mut};
 
-use crate::checked::Checked;
 use crate::error::{CpuError, Reason};
-use crate::scalar::rows::{by_rows, by_rows_mut};
-use crate::scalar::{attention, linear, moving, readout, rms_norm, swiglu};
+use crate::scalar::{attention, linear, readout, rms_norm, swiglu};
 use crate::scratch::Scratch;
 
 /// A device that runs operations one after the other in lent memory.

@@ -12,7 +12,7 @@ use mobiedit_backends::quant::Q8_0_BYTES;
 use mobiedit_backends::weights::Format;
 
 use crate::scalar::integer::{self, BLOCK};
-use crate::scalar::rows::by_rows;
+use mobiedit_backends::rows::by_rows;
 
 /// Weights that are multiplied at once: a vector of them.
 const CHUNK: usize = 128;

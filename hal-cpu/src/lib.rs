@@ -2,7 +2,6 @@
 //!
 //! Layers, top down:
 //! - the devices: [`Cpu`], scalar and in lent memory, for every target; `FastCpu`, SIMD and threads (feature `std`);
-//! - `checked`, where an operation's slots become slices and its shapes are found to fit;
 //! - `dispatch`, where an instruction set is chosen for the threaded device, and `kernels`, what each has of its own;
 //! - `hvx`, the scalar device's integer product on Hexagon (feature `hvx`, there alone);
 //! - `scalar`, the arithmetic: every level has its bits. Of it, [`integer`] is public, to be compared with; its `functions` is
@@ -14,7 +13,6 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-mod checked;
 mod cpu;
 #[cfg(feature = "std")]
 mod dispatch;

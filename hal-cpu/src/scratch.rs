@@ -5,10 +5,10 @@ use std::{vec, vec::Vec};
 
 use mobiedit_backends::model::ModelConfig;
 
-use crate::checked::Checked;
 use crate::error::Reason;
 use crate::scalar::product::{Room, WeightRow};
 use crate::scalar::readout::{CHUNK, Statistics};
+use mobiedit_backends::checked::Checked;
 
 /// Lent buffers. More tile rows mean that weights are read less often; results are the same bits with any number.
 #[derive(Debug, Default)]

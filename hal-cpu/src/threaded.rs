@@ -14,7 +14,6 @@ use mobiedit_backends::op::{Activation, Op};
 use mobiedit_backends::weights::Matrix;
 use rayon::prelude::*;
 
-use crate::checked::{AttentionInputs, Checked, Linear, Readout, clean_row};
 use crate::dispatch::Level;
 use crate::error::CpuError;
 use crate::kernels::Kernels;
@@ -22,9 +21,10 @@ use crate::kernels::panel::{CHANNELS, Lanes, PanelBlock, dequantize, pair};
 use crate::kernels::portable::Portable;
 use crate::scalar::integer::BLOCK;
 use crate::scalar::linear::add_terms;
-use crate::scalar::moving;
 use crate::scalar::product::is_integer;
 use crate::scalar::readout::{CHUNK, Statistics};
+use mobiedit_backends::checked::{AttentionInputs, Checked, Linear, Readout, clean_row};
+use mobiedit_backends::moving;
 
 /// Multiplications that are worth a thread.
 const WORTH: usize = 1 << 16;
@@ -79,7 +79,8 @@ impl Device for FastCpu {
         // One step into the pool for the whole list, not one for each operation.
         rayon::scope(|_| {
             for (index, op) in ops.iter().enumerate() {
-                let checked = Checked::new(op, memory).map_err(|reason| CpuError { op: index, reason })?;
+                let checked =
+                    Checked::new(op, memory).map_err(|refusal| CpuError { op: index, reason: refusal.into() })?;
                 self.run_one(checked);
             }
             Ok(())

@@ -3,6 +3,9 @@
 use core::ffi::CStr;
 use core::fmt;
 
+use mobiedit_backends::checked::Refusal;
+use mobiedit_core::backend::{BackendError, BackendErrorKind};
+
 use crate::sys::table::Version;
 
 /// Why there is no library, or not what was asked of it.
@@ -25,6 +28,15 @@ pub enum QnnError {
     Missing(&'static str),
     /// The function succeeded, and gave nothing.
     Nothing(&'static str),
+    /// The buffer for an end of a graph has another size than its tensor.
+    Buffer {
+        /// The library's number of the tensor.
+        tensor: u32,
+        /// Numbers of the tensor.
+        need: usize,
+        /// Numbers of the buffer.
+        given: usize,
+    },
     /// The function failed.
     Refused {
         /// Which one, by its name in the interface.
@@ -47,12 +59,80 @@ impl fmt::Display for QnnError {
             }
             Self::Missing(call) => write!(f, "the QNN library lacks {call}"),
             Self::Nothing(call) => write!(f, "QNN's {call} gave nothing"),
+            Self::Buffer { tensor, need, given } => {
+                write!(f, "the buffer for tensor {tensor} has {given} numbers, {need} are needed")
+            }
             Self::Refused { call, status } => write!(f, "QNN's {call} failed: {status}"),
         }
     }
 }
 
 impl core::error::Error for QnnError {}
+
+/// An operation that was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceError {
+    /// Index of the operation in the list.
+    pub op: usize,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why an operation was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No device would run it.
+    Refused(Refusal),
+    /// More rows than the device's graphs are built for.
+    Rows {
+        /// Rows of the operation.
+        need: usize,
+        /// Rows of a graph.
+        most: usize,
+    },
+    /// The NPU has no such operation.
+    Unsupported,
+    /// The library.
+    Library(QnnError),
+}
+
+impl From<QnnError> for Reason {
+    fn from(error: QnnError) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "operation {} on the NPU: ", self.op)?;
+        match self.reason {
+            Reason::Refused(refusal) => write!(f, "{refusal}"),
+            Reason::Rows { need, most } => write!(f, "it has {need} rows, the graphs are built for {most}"),
+            Reason::Unsupported => write!(f, "the NPU has no such operation"),
+            Reason::Library(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for DeviceError {}
+
+impl BackendError for DeviceError {
+    fn kind(&self) -> BackendErrorKind {
+        match self.reason {
+            Reason::Refused(refusal) => refusal.kind(),
+            Reason::Rows { .. } => BackendErrorKind::TooSmall,
+            Reason::Unsupported => BackendErrorKind::Unsupported,
+            Reason::Library(_) => BackendErrorKind::Device,
+        }
+    }
+}
 
 /// `Qnn_ErrorHandle_t`: what a function of the library answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,10 +22,16 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod device;
 mod error;
+mod lower;
+mod plan;
+mod readout;
 pub mod sys;
 
-pub use error::{QnnError, Status, Text};
+pub use device::{Counters, Qnn, QnnConfig};
+pub use error::{DeviceError, QnnError, Reason, Status, Text};

@@ -1,6 +1,7 @@
 //! QNN's interface as far as it is used here: declarations, and the code that calls them. It knows no operation of ours.
 //!
 //! It is the only module of the crate with `unsafe` code. Layers, top down:
+//! - [`Graph`], which [`Builder`] makes in a [`Context`]: what is executed;
 //! - [`Session`]: a log, a backend and a device of one library, given back in order;
 //! - [`Interface`]: a library that was found to be the NPU's, in a version whose layout is known here. `library` opens one
 //!   by its path (feature `std`), with `stdout` kept clean meanwhile;
@@ -11,8 +12,10 @@
 #![allow(unsafe_code)]
 
 pub mod config;
+mod context;
 #[cfg(test)]
 mod fake;
+mod graph;
 mod interface;
 #[cfg(target_pointer_width = "64")]
 mod layout;
@@ -27,6 +30,8 @@ pub mod tensor;
 #[cfg(all(test, feature = "std", unix))]
 mod trial;
 
+pub use context::Context;
+pub use graph::{Builder, Constant, End, Graph, Node, Quantize, Shape, TensorId, Value};
 pub use interface::{Interface, Versions};
 pub use log::LogConfig;
 pub use session::{Session, SessionConfig};

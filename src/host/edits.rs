@@ -11,6 +11,7 @@ use mobiedit_core::rank_one::RankOne;
 use serde::{Deserialize, Serialize};
 
 use crate::host::journal::{self, JournalError};
+use crate::host::locked::Locked;
 
 /// Name of the journal inside the folder.
 const JOURNAL: &str = "journal.mej";
@@ -212,7 +213,7 @@ impl Edits {
 #[derive(Debug)]
 pub struct EditsWriter {
     edits: Edits,
-    file: File,
+    file: Locked,
 }
 
 impl EditsWriter {
@@ -224,14 +225,14 @@ impl EditsWriter {
         let failed = |what| move |error| EditsError::Io { path: folder.to_owned(), what, error };
         create_folder(folder).map_err(failed("created"))?;
         let path = folder.join(JOURNAL);
-        let mut file = open_journal(&path).map_err(failed("written"))?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let file = open_journal(&path).map_err(failed("written"))?;
+        let mut file = match Locked::new(file) {
+            Ok(file) => file,
             Err(TryLockError::WouldBlock) => return Err(EditsError::Locked(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed("locked")(error)),
-        }
+        };
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(failed("read"))?;
+        io::Read::read_to_end(&mut *file, &mut bytes).map_err(failed("read"))?;
         let edits = Edits::replay(folder, &path, &bytes)?;
         Ok(Self { edits, file })
     }
@@ -302,7 +303,7 @@ impl EditsWriter {
     /// Puts `bytes` behind the whole records, over a torn tail.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.set_len(self.edits.whole)?;
-        io::Seek::seek(&mut self.file, io::SeekFrom::End(0))?;
+        io::Seek::seek(&mut *self.file, io::SeekFrom::End(0))?;
         self.file.write_all(bytes)?;
         self.file.sync_all()?;
         sync_folder(&self.edits.folder)

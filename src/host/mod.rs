@@ -20,6 +20,7 @@ pub mod export;
 pub mod gguf_file;
 pub mod heat_map;
 pub mod journal;
+mod locked;
 pub mod map;
 pub mod memory;
 pub mod model_file;

@@ -1,4 +1,4 @@
-//! The oracle: a one-layer softmax model in f64, a pose of random edits on it, and a way to run them. It has what an edit
+//! The oracle: a one-layer softmax model in f64 (on a host), a pose of random edits on it, and a way to run them. It has what an edit
 //! meets (a value added to a residual, a norm, several prompts, several target tokens, a clean distribution), and no more.
 
 use core::fmt;
@@ -11,22 +11,27 @@ use mobiedit_core::{Config, EditStorage, Editor, Footprint, Progress, RankOne, S
 
 pub(crate) const SPEC: ModelSpec = ModelSpec { d_model: 96, d_ff: 64, layers: 3, kv_dim: 4, vocab: 40, max_tokens: 16 };
 pub(crate) const LAYER: usize = 1;
-/// Sweeps look at every so-manyth case: QEMU computes this model's f64 for a Hexagon some five hundred times more slowly.
+/// What the model computes in. Not f64 on a Hexagon: QEMU computes that some five hundred times more slowly than f32 here.
+#[cfg(not(target_arch = "hexagon"))]
+type Real = f64;
+#[cfg(target_arch = "hexagon")]
+type Real = f32;
+/// Sweeps look at every so-manyth case: QEMU is slow.
 pub(crate) const STRIDE: usize = if cfg!(target_arch = "hexagon") { 64 } else { 1 };
 /// Of the two target positions and of the essence prompts, which ask for less.
-const HEAD_SCALES: [f64; 3] = [0.6, 0.6, 0.2];
+const HEAD_SCALES: [Real; 3] = [0.6, 0.6, 0.2];
 const ESSENCE: usize = 2;
 
 /// Pseudo-random numbers in −1..1 that depend on all of `name`.
-fn noise(name: impl IntoIterator<Item = u64>) -> f64 {
+fn noise(name: impl IntoIterator<Item = u64>) -> Real {
     let hash = name.into_iter().fold(0x51_7CC1_B727_2202_u64, |hash, x| {
         let x = (hash ^ x).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
         (x ^ (x >> 32)).wrapping_mul(0xC4CE_B9FE_1A85_EC53)
     });
-    (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    (hash >> 11) as Real / (1u64 << 52) as Real - 1.0
 }
 
-fn vector(len: usize, name: &[u64]) -> Vec<f64> {
+fn vector(len: usize, name: &[u64]) -> Vec<Real> {
     (0..len as u64).map(|i| noise(name.iter().copied().chain([i]))).collect()
 }
 
@@ -50,8 +55,8 @@ impl BackendError for Failure {
 
 /// value = W key (+ patches, + δ); hidden = residual + value; logits of target position t = head_t · hidden / rms(hidden).
 pub(crate) struct Model {
-    w: Vec<Vec<f64>>,
-    heads: Vec<Vec<Vec<f64>>>,
+    w: Vec<Vec<Real>>,
+    heads: Vec<Vec<Vec<Real>>>,
     patches: Vec<(PatchId, Vec<f32>, Vec<f32>)>,
     next_patch: u32,
     /// Evaluations of a candidate at a prompt.
@@ -73,7 +78,7 @@ impl Model {
     }
 
     /// Mostly the subject's, a little the prefix's.
-    fn key(&self, prompt: &Prompt<'_>) -> Vec<f64> {
+    fn key(&self, prompt: &Prompt<'_>) -> Vec<Real> {
         let (before, subject) = prompt.tokens[..=prompt.subject_last].split_at(prompt.subject_last);
         let mut key = vector(SPEC.d_ff, &[3, u64::from(subject[0])]);
         for (i, &token) in before.iter().enumerate() {
@@ -83,32 +88,32 @@ impl Model {
         key
     }
 
-    fn value(&self, key: &[f64]) -> Vec<f64> {
-        let mut value: Vec<f64> =
-            self.w.iter().map(|row| 0.9 * row.iter().zip(key).map(|(w, k)| w * k).sum::<f64>()).collect();
+    fn value(&self, key: &[Real]) -> Vec<Real> {
+        let mut value: Vec<Real> =
+            self.w.iter().map(|row| 0.9 * row.iter().zip(key).map(|(w, k)| w * k).sum::<Real>()).collect();
         for (_, u, lambda) in &self.patches {
-            let along: f64 = u.iter().zip(key).map(|(u, k)| f64::from(*u) * k).sum();
-            value.iter_mut().zip(lambda).for_each(|(v, l)| *v += along * f64::from(*l));
+            let along: Real = u.iter().zip(key).map(|(u, k)| Real::from(*u) * k).sum();
+            value.iter_mut().zip(lambda).for_each(|(v, l)| *v += along * Real::from(*l));
         }
         value
     }
 
-    fn residual(&self, prompt: &Prompt<'_>) -> Vec<f64> {
+    fn residual(&self, prompt: &Prompt<'_>) -> Vec<Real> {
         let name = [5, u64::from(prompt.tokens[0]), prompt.tokens.len() as u64];
         vector(SPEC.d_model, &name).iter().map(|x| 3.0 * x).collect()
     }
 
-    fn log_probabilities(&self, hidden: &[f64], position: usize) -> Vec<f64> {
-        let rms = (hidden.iter().map(|x| x * x).sum::<f64>() / hidden.len() as f64).sqrt();
-        let products = |row: &Vec<f64>| row.iter().zip(hidden).map(|(w, h)| w * h).sum::<f64>();
-        let logits: Vec<f64> = self.heads[position].iter().map(|row| products(row) / rms).collect();
-        let total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+    fn log_probabilities(&self, hidden: &[Real], position: usize) -> Vec<Real> {
+        let rms = (hidden.iter().map(|x| x * x).sum::<Real>() / hidden.len() as Real).sqrt();
+        let products = |row: &Vec<Real>| row.iter().zip(hidden).map(|(w, h)| w * h).sum::<Real>();
+        let logits: Vec<Real> = self.heads[position].iter().map(|row| products(row) / rms).collect();
+        let total = logits.iter().map(|l| l.exp()).sum::<Real>().ln();
         logits.iter().map(|l| l - total).collect()
     }
 
     /// Adds one of `rewrites` prompts' losses.
-    fn add(&self, problem: &Problem<'_>, rewrites: usize, hidden: &[f64], loss: &mut Loss) {
-        let count = (rewrites * problem.target().len()) as f64;
+    fn add(&self, problem: &Problem<'_>, rewrites: usize, hidden: &[Real], loss: &mut Loss) {
+        let count = (rewrites * problem.target().len()) as Real;
         for (position, &token) in problem.target().iter().enumerate() {
             let log_p = self.log_probabilities(hidden, position);
             let best = (0..log_p.len()).max_by(|&a, &b| log_p[a].total_cmp(&log_p[b])).unwrap();
@@ -175,15 +180,15 @@ impl ForwardBackend for Model {
         for (delta, loss) in deltas.chunks_exact(SPEC.d_model).zip(out) {
             *loss = Loss::default();
             for (i, prompt) in problem.chosen(which) {
-                let clean: Vec<f64> = cache[layout.hidden(i)][..SPEC.d_model].iter().map(|x| f64::from(*x)).collect();
-                let hidden: Vec<f64> = clean.iter().zip(delta).map(|(h, d)| h + f64::from(*d)).collect();
+                let clean: Vec<Real> = cache[layout.hidden(i)][..SPEC.d_model].iter().map(|x| Real::from(*x)).collect();
+                let hidden: Vec<Real> = clean.iter().zip(delta).map(|(h, d)| h + Real::from(*d)).collect();
                 match prompt.role {
                     Role::Rewrite => self.add(problem, rewrites, &hidden, loss),
                     Role::Essence => {
                         let (p, q) =
                             (self.log_probabilities(&hidden, ESSENCE), self.log_probabilities(&clean, ESSENCE));
-                        let kl = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
-                        loss.kl += (kl / essences as f64) as f32;
+                        let kl = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<Real>();
+                        loss.kl += (kl / essences as Real) as f32;
                     }
                 }
             }
@@ -197,7 +202,7 @@ impl ForwardBackend for Model {
         let mut loss = Loss::default();
         for prompt in problem.rewrites() {
             let value = self.value(&self.key(prompt));
-            let hidden: Vec<f64> = value.iter().zip(self.residual(prompt)).map(|(v, r)| v + r).collect();
+            let hidden: Vec<Real> = value.iter().zip(self.residual(prompt)).map(|(v, r)| v + r).collect();
             self.add(problem, problem.rewrites().len(), &hidden, &mut loss);
         }
         self.whole += 1;
@@ -207,7 +212,7 @@ impl ForwardBackend for Model {
 
     fn project(&mut self, layer: usize, key: &[f32], out: &mut [f32]) -> Result<(), Failure> {
         assert_eq!(layer, LAYER);
-        let key: Vec<f64> = key.iter().map(|k| f64::from(*k)).collect();
+        let key: Vec<Real> = key.iter().map(|k| Real::from(*k)).collect();
         out.iter_mut().zip(self.value(&key)).for_each(|(to, v)| *to = v as f32);
         Ok(())
     }

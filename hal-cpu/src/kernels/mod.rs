@@ -5,8 +5,8 @@
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
-use crate::checked::AttentionInputs;
 use crate::scalar::readout::Statistics;
+use mobiedit_backends::checked::AttentionInputs;
 
 pub(crate) mod panel;
 pub(crate) mod portable;

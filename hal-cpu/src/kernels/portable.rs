@@ -5,11 +5,11 @@ use mobiedit_backends::weights::Matrix;
 
 use super::Kernels;
 use super::panel::{CHANNELS, Lanes, PanelBlock, pack};
-use crate::checked::AttentionInputs;
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
 use crate::scalar::sums::dots;
 use crate::scalar::{attention, rms_norm, swiglu};
+use mobiedit_backends::checked::AttentionInputs;
 
 /// No instruction beyond the target's baseline.
 pub(crate) struct Portable;

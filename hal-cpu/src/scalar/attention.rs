@@ -3,9 +3,9 @@
 //! Does not write keys and values to the cache: that is the caller's `Copy`.
 
 use super::functions::{exp, sqrt};
-use super::rows::{by_rows, by_rows_mut};
 use super::sums::{dot, max};
-use crate::checked::AttentionInputs;
+use mobiedit_backends::checked::AttentionInputs;
+use mobiedit_backends::rows::{by_rows, by_rows_mut};
 
 /// One row's attention, `out`: `(heads, head_dim)`. `scores` has room for every position that the row sees. All sums over
 /// positions ascend, cached ones first: a position's bits do not depend on whether it is cached.

@@ -6,7 +6,7 @@
 use half::f16;
 use mobiedit_backends::weights::Format;
 
-use super::rows::by_rows;
+use mobiedit_backends::rows::by_rows;
 
 /// Integer weights that share a scale.
 pub const BLOCK: usize = 32;

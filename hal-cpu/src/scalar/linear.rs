@@ -3,10 +3,10 @@
 use mobiedit_core::rank_one::RankOne;
 
 use super::product::{multiply, prepare};
-use super::rows::{by_rows, by_rows_mut};
 use super::sums::dot;
-use crate::checked::Linear;
 use crate::scratch::Scratch;
+use mobiedit_backends::checked::Linear;
+use mobiedit_backends::rows::{by_rows, by_rows_mut};
 
 /// Runs a linear layer, as many rows at a time as the scratch holds.
 pub(crate) fn linear(op: Linear<'_>, scratch: &mut Scratch<'_>) {

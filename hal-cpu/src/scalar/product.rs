@@ -12,10 +12,10 @@ use mobiedit_backends::weights::{Format, Matrix};
 use super::integer::BLOCK;
 #[cfg(not(all(feature = "hvx", target_arch = "hexagon")))]
 use super::integer::{integer_products, unpack_row};
-use super::rows::{by_rows, by_rows_mut};
 use super::sums::dot;
 #[cfg(all(feature = "hvx", target_arch = "hexagon"))]
 use crate::hvx::{integer_products, unpack_row};
+use mobiedit_backends::rows::{by_rows, by_rows_mut};
 
 /// A tile of activation rows, as the product wants them.
 pub(crate) enum Inputs<'x> {

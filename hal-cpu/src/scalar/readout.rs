@@ -5,8 +5,8 @@ use mobiedit_backends::op::{READOUT_WIDTH, Read};
 use super::functions::{exp, ln};
 use super::product::{multiply, prepare};
 use super::sums::{LANES, fold, max};
-use crate::checked::{Readout, clean_row};
 use crate::scratch::Scratch;
+use mobiedit_backends::checked::{Readout, clean_row};
 
 /// Logits that are computed, summed in f32 and then added to the f64 totals at once.
 pub(crate) const CHUNK: usize = 256;

@@ -16,6 +16,7 @@ use crate::host::eval::dataset::Format;
 use crate::host::eval::line::Line;
 use crate::host::eval::report::Drift;
 use crate::host::eval::selection::{Selection, Shard};
+use crate::host::locked::Locked;
 
 /// Version of [`Line`] and of what it means.
 pub const LINE_FORMAT: u32 = 2;
@@ -171,7 +172,7 @@ fn shown(value: Option<&Value>) -> String {
 #[derive(Debug)]
 pub struct JsonLines<T> {
     path: PathBuf,
-    file: File,
+    file: Locked,
     lines: Vec<T>,
     /// Bytes of the whole lines.
     whole: u64,
@@ -183,18 +184,18 @@ impl<T: Serialize + DeserializeOwned> JsonLines<T> {
     /// # Errors
     /// A lock that another process holds, a file that cannot be read or written, a whole line that makes no sense.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
             .map_err(FolderError::io(path, "written"))?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let mut file = match Locked::new(file) {
+            Ok(file) => file,
             Err(TryLockError::WouldBlock) => return Err(FolderError::Locked(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(FolderError::io(path, "locked")(error)),
-        }
+        };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(FolderError::io(path, "read"))?;
         let whole = whole_lines(&bytes);

@@ -6,7 +6,6 @@ use std::is_x86_feature_detected;
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
-use crate::checked::AttentionInputs;
 use crate::kernels::panel::{Lanes, PanelBlock, pack};
 use crate::kernels::portable::float;
 use crate::scalar::attention::attend;
@@ -14,6 +13,7 @@ use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
 use crate::scalar::rms_norm::rms_norm;
 use crate::scalar::swiglu::swiglu;
+use mobiedit_backends::checked::AttentionInputs;
 
 /// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI.
 pub(crate) struct Avx512(());

@@ -3,7 +3,7 @@
 
 /// The rows of `x`, `(rows, width)`; what is left over is no row, and without a width there is none.
 #[inline(always)]
-pub(crate) fn by_rows<T>(x: &[T], width: usize) -> impl Iterator<Item = &[T]> {
+pub fn by_rows<T>(x: &[T], width: usize) -> impl Iterator<Item = &[T]> {
     let mut rest = x;
     core::iter::from_fn(move || {
         let (row, behind) = rest.split_at_checked(width)?;
@@ -14,7 +14,7 @@ pub(crate) fn by_rows<T>(x: &[T], width: usize) -> impl Iterator<Item = &[T]> {
 
 /// The same to be written.
 #[inline(always)]
-pub(crate) fn by_rows_mut<T>(x: &mut [T], width: usize) -> impl Iterator<Item = &mut [T]> {
+pub fn by_rows_mut<T>(x: &mut [T], width: usize) -> impl Iterator<Item = &mut [T]> {
     let mut rest = x;
     core::iter::from_fn(move || {
         let (row, behind) = core::mem::take(&mut rest).split_at_mut_checked(width)?;

@@ -1,13 +1,12 @@
-//! Operations that only move, turn or add rows.
+//! Operations that only move, turn or add rows: in f32, the same bits on every device's host side.
 
-use mobiedit_backends::dequant::dequantize_row;
-
-use super::rope::rope;
-use super::rows::{by_rows, by_rows_mut};
 use crate::checked::Moving;
+use crate::dequant::dequantize_row;
+use crate::op::RopePairs;
+use crate::rows::{by_rows, by_rows_mut};
 
 /// Runs one of them.
-pub(crate) fn run(op: Moving<'_>) {
+pub fn run(op: Moving<'_>) {
     match op {
         Moving::Embed { table, ids, out } => {
             for (id, out) in ids.iter().zip(by_rows_mut(out, table.cols())) {
@@ -27,13 +26,13 @@ pub(crate) fn run(op: Moving<'_>) {
     }
 }
 
-/// `x ← x + y`.
 fn copy(x: &[f32], out: &mut [f32]) {
     for (out, x) in out.iter_mut().zip(x) {
         *out = *x;
     }
 }
 
+/// `x ← x + y`.
 fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
@@ -58,4 +57,29 @@ fn gather(x: &[f32], per_copy: usize, rows: &[u32], width: usize, out: &mut [f32
     for (out, x) in by_rows_mut(out, width).zip(taken) {
         copy(x, out);
     }
+}
+
+/// Turns the pairs of every head of one row in place. `x`, `(heads, head_dim)`; `table`, `(head_dim)`: cosines, then sines.
+fn rope(x: &mut [f32], table: &[f32], pairs: RopePairs) {
+    let half = table.len() / 2;
+    let (cosines, sines) = table.split_at(half);
+    for head in by_rows_mut(x, table.len()) {
+        match pairs {
+            RopePairs::Halves => {
+                let (first, second) = head.split_at_mut(half);
+                for (((a, b), cosine), sine) in first.iter_mut().zip(second).zip(cosines).zip(sines) {
+                    (*a, *b) = turned(*a, *b, *cosine, *sine);
+                }
+            }
+            RopePairs::Neighbours => {
+                for (([a, b], cosine), sine) in head.as_chunks_mut().0.iter_mut().zip(cosines).zip(sines) {
+                    (*a, *b) = turned(*a, *b, *cosine, *sine);
+                }
+            }
+        }
+    }
+}
+
+fn turned(a: f32, b: f32, cosine: f32, sine: f32) -> (f32, f32) {
+    (a * cosine - b * sine, a * sine + b * cosine)
 }

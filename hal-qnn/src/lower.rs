@@ -1,0 +1,524 @@
+//! A segment of operations as a graph of the library's own: which nodes, in which types. It executes nothing.
+//!
+//! Every tensor between nodes is half precision, `(rows, width)` with the rows padded; only integer products have levels of 16 bits
+//! around them. The residual stream never is a tensor of the graph: `x ← x + y` becomes the sum of the y's, which the host adds in
+//! f32, so that layers do not add up their rounding.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use half::f16;
+use mobiedit_backends::dequant::dequantize_row;
+use mobiedit_backends::op::{Activation, Op, RopePairs, Slot};
+use mobiedit_backends::quant::{MOST_I16, quantize_row_i8};
+use mobiedit_backends::weights::{Format, Matrix};
+
+use crate::error::Reason;
+use crate::plan::{Segment, has_side, slots};
+use crate::sys::tensor::{DataType, ScaleOffset, TensorType};
+use crate::sys::{Builder, Constant, Node, Quantize, Shape, TensorId, Value};
+
+/// What a graph's input is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The numbers of the slot with this number, `(rows, width)`.
+    Slot(usize),
+    /// Keys in the cache for the attention at this place in the segment, `(cached, kv_dim)`.
+    CachedKeys(usize),
+    /// Its values.
+    CachedValues(usize),
+    /// 0 where a row sees a position of `(cached + rows)`, else [`HIDDEN`].
+    Mask(usize),
+    /// `u` of the patches at this operation, `(patches, inputs)`.
+    SideU(usize),
+    /// Their `Λ`, `(patches, outputs)`.
+    SideLambda(usize),
+}
+
+/// What becomes of a graph's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// It is the slot's numbers.
+    Store(usize),
+    /// It is added to the slot's numbers.
+    Add(usize),
+}
+
+/// Added to scores of positions that a row does not see. More than any score, and far from the largest half.
+pub(crate) const HIDDEN: f32 = -30_000.0;
+
+/// Sizes of a graph that a segment's key leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sizes {
+    pub(crate) rows: usize,
+    pub(crate) cached: usize,
+    pub(crate) patches: usize,
+}
+
+/// An operation that could not be made a node.
+type Refused = (usize, Reason);
+
+/// A built graph's ends.
+pub(crate) type Ends = (Vec<Input>, Vec<Output>);
+
+/// Builds the nodes of a segment. The error names the operation in the segment.
+pub(crate) fn lower(builder: &mut Builder, segment: &Segment<'_>, sizes: Sizes) -> Result<Ends, Refused> {
+    let mut last = vec![None; segment.slots.len()];
+    for (index, op) in segment.ops.iter().enumerate() {
+        if let Some(place) = last.get_mut(segment.number(slots(op).1)) {
+            *place = Some(index);
+        }
+    }
+    let held = vec![Held::Nothing; segment.slots.len()];
+    let mut lowering = Lowering {
+        builder,
+        segment,
+        sizes,
+        last,
+        held,
+        at: 0,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        angles: Vec::new(),
+    };
+    for (index, op) in segment.ops.iter().enumerate() {
+        lowering.at = index;
+        lowering.op(op).map_err(|reason| (index, reason))?;
+    }
+    Ok((lowering.inputs, lowering.outputs))
+}
+
+/// Builds the logits of a head over rows of its input.
+pub(crate) fn lower_head(
+    builder: &mut Builder,
+    head: &Matrix<'_>,
+    activation: Activation,
+    rows: usize,
+) -> Result<(), Reason> {
+    let x = builder.tensor(TensorType::APP_WRITE, floats(&[rows, head.cols()]))?;
+    let out = builder.tensor(TensorType::APP_READ, floats(&[rows, head.rows()]))?;
+    product(builder, x, *head, None, activation, rows, out)
+}
+
+/// What a slot holds while a graph is built.
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    /// What it held before.
+    Nothing,
+    /// A tensor.
+    Tensor(TensorId),
+    /// What it held before, as an input, and what was added to that.
+    Sum { before: Option<TensorId>, added: TensorId, total: Option<TensorId> },
+}
+
+struct Lowering<'b, 's> {
+    builder: &'b mut Builder,
+    segment: &'s Segment<'s>,
+    sizes: Sizes,
+    /// Which operation writes a slot last.
+    last: Vec<Option<usize>>,
+    held: Vec<Held>,
+    /// The operation being lowered.
+    at: usize,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    /// Cosines and sines of RoPE's tables by their slots.
+    angles: Vec<(usize, [TensorId; 2])>,
+}
+
+fn floats(dimensions: &[usize]) -> Shape {
+    Shape {
+        data_type: DataType::FLOAT_16,
+        quantize: Quantize::None,
+        dimensions: dimensions.iter().map(|side| *side as u32).collect(),
+    }
+}
+
+/// Parameters of a product with the second factor as it lies, or transposed.
+fn transposed(second: bool) -> [(&'static CStr, Value); 2] {
+    [(c"transpose_in0", Value::Bool(false)), (c"transpose_in1", Value::Bool(second))]
+}
+
+impl Lowering<'_, '_> {
+    fn op(&mut self, op: &Op<'_>) -> Result<(), Reason> {
+        match *op {
+            Op::RmsNorm { x, weight, eps, out } => self.rms_norm(x, weight, eps, out),
+            Op::Linear { x, weight, bias, activation, out, .. } => {
+                self.linear(x, weight, bias, activation, out, has_side(op))
+            }
+            Op::Rope { x, table, head_dim, pairs } => self.rope(x, table, head_dim, pairs),
+            Op::Attention { q, k, v, heads, kv_heads, head_dim, out, .. } => {
+                self.attention([q, k, v], [heads, kv_heads, head_dim], out)
+            }
+            Op::SwiGlu { gate, up } => self.swiglu(gate, up),
+            Op::Add { x, y } => self.add(x, y),
+            _ => Err(Reason::Unsupported),
+        }
+    }
+
+    /// An input that the host fills.
+    fn input(&mut self, what: Input, dimensions: &[usize]) -> Result<TensorId, Reason> {
+        self.inputs.push(what);
+        Ok(self.builder.tensor(TensorType::APP_WRITE, floats(dimensions))?)
+    }
+
+    /// A tensor between nodes.
+    fn between(&mut self, dimensions: &[usize]) -> Result<TensorId, Reason> {
+        Ok(self.builder.tensor(TensorType::NATIVE, floats(dimensions))?)
+    }
+
+    fn node(
+        &mut self,
+        kind: &'static CStr,
+        params: &[(&'static CStr, Value)],
+        inputs: &[TensorId],
+        output: TensorId,
+    ) -> Result<(), Reason> {
+        Ok(self.builder.node(&Node { kind, params, inputs, output })?)
+    }
+
+    /// A node whose output is only read by other nodes.
+    fn made(
+        &mut self,
+        kind: &'static CStr,
+        params: &[(&'static CStr, Value)],
+        inputs: &[TensorId],
+        dimensions: &[usize],
+    ) -> Result<TensorId, Reason> {
+        let output = self.between(dimensions)?;
+        self.node(kind, params, inputs, output)?;
+        Ok(output)
+    }
+
+    fn shape(&self, slot: Slot) -> [usize; 2] {
+        [self.sizes.rows, self.segment.width(slot)]
+    }
+
+    fn held(&self, slot: Slot) -> Held {
+        self.held.get(self.segment.number(slot)).copied().unwrap_or(Held::Nothing)
+    }
+
+    fn hold(&mut self, slot: Slot, held: Held) {
+        if let Some(place) = self.held.get_mut(self.segment.number(slot)) {
+            *place = held;
+        }
+    }
+
+    /// The tensor of what a slot holds.
+    fn read(&mut self, slot: Slot) -> Result<TensorId, Reason> {
+        let shape = self.shape(slot);
+        match self.held(slot) {
+            Held::Tensor(tensor) | Held::Sum { total: Some(tensor), .. } => Ok(tensor),
+            Held::Nothing => {
+                let tensor = self.input(Input::Slot(self.segment.number(slot)), &shape)?;
+                self.hold(slot, Held::Tensor(tensor));
+                Ok(tensor)
+            }
+            Held::Sum { before, added, total: None } => {
+                let before = match before {
+                    Some(before) => before,
+                    None => self.input(Input::Slot(self.segment.number(slot)), &shape)?,
+                };
+                let total = self.made(c"ElementWiseAdd", &[], &[before, added], &shape)?;
+                self.hold(slot, Held::Sum { before: Some(before), added, total: Some(total) });
+                Ok(total)
+            }
+        }
+    }
+
+    /// Whether the operation being lowered is the last to write the slot.
+    fn is_last(&self, slot: Slot) -> bool {
+        self.last.get(self.segment.number(slot)).copied().flatten() == Some(self.at)
+    }
+
+    /// The tensor for what the slot holds next: an output of the graph if nothing overwrites it.
+    fn write(&mut self, slot: Slot) -> Result<TensorId, Reason> {
+        let shape = self.shape(slot);
+        let tensor = if self.is_last(slot) {
+            self.outputs.push(Output::Store(self.segment.number(slot)));
+            self.builder.tensor(TensorType::APP_READ, floats(&shape))?
+        } else {
+            self.between(&shape)?
+        };
+        self.hold(slot, Held::Tensor(tensor));
+        Ok(tensor)
+    }
+
+    fn rms_norm(&mut self, x: Slot, weight: Matrix<'_>, eps: f32, out: Slot) -> Result<(), Reason> {
+        let x = self.read(x)?;
+        let gamma = self.builder.constant(floats(&[weight.cols()]), halves(weight))?;
+        let axes = self.whole_numbers(&[1])?;
+        let out = self.write(out)?;
+        let params = [(c"epsilon", Value::F32(eps)), (c"axes", Value::Tensor(axes))];
+        self.node(c"RmsNorm", &params, &[x, gamma], out)
+    }
+
+    fn whole_numbers(&mut self, numbers: &[u32]) -> Result<TensorId, Reason> {
+        let shape =
+            Shape { data_type: DataType::UINT_32, quantize: Quantize::None, dimensions: [numbers.len() as u32].into() };
+        Ok(self.builder.constant(shape, Constant::U32(numbers.into()))?)
+    }
+
+    fn linear(
+        &mut self,
+        x: Slot,
+        weight: Matrix<'_>,
+        bias: Option<Matrix<'_>>,
+        activation: Activation,
+        out: Slot,
+        has_side: bool,
+    ) -> Result<(), Reason> {
+        let (rows, outputs, inputs) = (self.sizes.rows, weight.rows(), weight.cols());
+        let x = self.read(x)?;
+        if !has_side {
+            let out = self.write(out)?;
+            return product(self.builder, x, weight, bias, activation, rows, out);
+        }
+        let patches = self.sizes.patches;
+        let plain = self.between(&[rows, outputs])?;
+        product(self.builder, x, weight, bias, activation, rows, plain)?;
+        let u = self.input(Input::SideU(self.at), &[patches, inputs])?;
+        let lambda = self.input(Input::SideLambda(self.at), &[patches, outputs])?;
+        let seen = self.made(c"MatMul", &transposed(true), &[x, u], &[rows, patches])?;
+        let side = self.made(c"MatMul", &transposed(false), &[seen, lambda], &[rows, outputs])?;
+        let out = self.write(out)?;
+        self.node(c"ElementWiseAdd", &[], &[plain, side], out)
+    }
+
+    /// The part of the last axis that `range` (begin, end, step) takes, of a tensor of rank 3 or 4.
+    fn slice(&mut self, x: TensorId, dimensions: &[usize], range: [usize; 3]) -> Result<TensorId, Reason> {
+        let [begin, end, step] = range;
+        let (front, rank) = (dimensions.len().saturating_sub(1), dimensions.len());
+        let mut ranges: Vec<i32> = dimensions.iter().flat_map(|side| [0, *side as i32, 1]).collect();
+        ranges.truncate(3 * front);
+        ranges.extend([begin as i32, end as i32, step as i32]);
+        let shape =
+            Shape { data_type: DataType::INT_32, quantize: Quantize::None, dimensions: [rank as u32, 3].into() };
+        let ranges = self.builder.constant(shape, Constant::I32(ranges.into()))?;
+        let mut sliced = dimensions.to_vec();
+        sliced.truncate(front);
+        sliced.push((end - begin).div_ceil(step));
+        self.made(c"StridedSlice", &[(c"ranges", Value::Tensor(ranges))], &[x], &sliced)
+    }
+
+    fn reshape(&mut self, x: TensorId, dimensions: &[usize]) -> Result<TensorId, Reason> {
+        self.made(c"Reshape", &[], &[x], dimensions)
+    }
+
+    fn transpose(&mut self, x: TensorId, order: &[u32], dimensions: &[usize]) -> Result<TensorId, Reason> {
+        let order = self.whole_numbers(order)?;
+        self.made(c"Transpose", &[(c"perm", Value::Tensor(order))], &[x], dimensions)
+    }
+
+    /// Cosines and sines of a table, `(rows, 1, half)` each.
+    fn angles(&mut self, table: Slot, head_dim: usize) -> Result<[TensorId; 2], Reason> {
+        let number = self.segment.number(table);
+        if let Some((_, angles)) = self.angles.iter().find(|(known, _)| *known == number) {
+            return Ok(*angles);
+        }
+        let whole = self.read(table)?;
+        let dimensions = [self.sizes.rows, 1, head_dim];
+        let whole = self.reshape(whole, &dimensions)?;
+        let half = head_dim / 2;
+        let angles =
+            [self.slice(whole, &dimensions, [0, half, 1])?, self.slice(whole, &dimensions, [half, head_dim, 1])?];
+        self.angles.push((number, angles));
+        Ok(angles)
+    }
+
+    fn rope(&mut self, x: Slot, table: Slot, head_dim: usize, pairs: RopePairs) -> Result<(), Reason> {
+        let [rows, width] = self.shape(x);
+        let (heads, half) = (width / head_dim.max(1), head_dim / 2);
+        let [cosines, sines] = self.angles(table, head_dim)?;
+        let part = [rows, heads, half];
+        let whole = self.read(x)?;
+        let [a, b] = match pairs {
+            RopePairs::Halves => {
+                let dimensions = [rows, heads, head_dim];
+                let whole = self.reshape(whole, &dimensions)?;
+                [self.slice(whole, &dimensions, [0, half, 1])?, self.slice(whole, &dimensions, [half, head_dim, 1])?]
+            }
+            RopePairs::Neighbours => {
+                let dimensions = [rows, heads * half, 2];
+                let whole = self.reshape(whole, &dimensions)?;
+                let [a, b] = [self.slice(whole, &dimensions, [0, 1, 1])?, self.slice(whole, &dimensions, [1, 2, 1])?];
+                [self.reshape(a, &part)?, self.reshape(b, &part)?]
+            }
+        };
+        let mut times = |x, angle| self.made(c"ElementWiseMultiply", &[], &[x, angle], &part);
+        let (a_cosine, b_sine) = (times(a, cosines)?, times(b, sines)?);
+        let (a_sine, b_cosine) = (times(a, sines)?, times(b, cosines)?);
+        let first = self.made(c"ElementWiseSubtract", &[], &[a_cosine, b_sine], &part)?;
+        let second = self.made(c"ElementWiseAdd", &[], &[a_sine, b_cosine], &part)?;
+        let turned = match pairs {
+            RopePairs::Halves => {
+                self.made(c"Concat", &[(c"axis", Value::U32(2))], &[first, second], &[rows, heads, head_dim])?
+            }
+            RopePairs::Neighbours => {
+                let single = [rows, heads * half, 1];
+                let [first, second] = [self.reshape(first, &single)?, self.reshape(second, &single)?];
+                self.made(c"Concat", &[(c"axis", Value::U32(2))], &[first, second], &[rows, heads * half, 2])?
+            }
+        };
+        let out = self.write(x)?;
+        self.node(c"Reshape", &[], &[turned], out)
+    }
+
+    fn attention(&mut self, qkv: [Slot; 3], sides: [usize; 3], out: Slot) -> Result<(), Reason> {
+        let Sizes { rows, cached, .. } = self.sizes;
+        let [heads, kv_heads, head_dim] = sides;
+        let (group, positions, kv_dim) = (heads / kv_heads.max(1), cached + rows, kv_heads * head_dim);
+        let [q, k, v] = [self.read(qkv[0])?, self.read(qkv[1])?, self.read(qkv[2])?];
+        // Queries before their product, not scores after it: those would leave the range of halves.
+        let factor = f16::from_f32(1.0 / libm::sqrtf(head_dim as f32)).to_bits();
+        let factor = self.builder.constant(floats(&[1, 1]), Constant::U16([factor].into()))?;
+        let q = self.made(c"ElementWiseMultiply", &[], &[q, factor], &[rows, heads * head_dim])?;
+        let q = self.reshape(q, &[rows, kv_heads, group, head_dim])?;
+        let q = self.transpose(q, &[1, 2, 0, 3], &[kv_heads, group, rows, head_dim])?;
+        let q = self.reshape(q, &[kv_heads, group * rows, head_dim])?;
+        let at = self.at;
+        let mut all = |kept: Input, own: TensorId| {
+            let whole = if cached > 0 {
+                let kept = self.input(kept, &[cached, kv_dim])?;
+                self.made(c"Concat", &[(c"axis", Value::U32(0))], &[kept, own], &[positions, kv_dim])?
+            } else {
+                own
+            };
+            let whole = self.reshape(whole, &[positions, kv_heads, head_dim])?;
+            self.transpose(whole, &[1, 0, 2], &[kv_heads, positions, head_dim])
+        };
+        let (keys, values) = (all(Input::CachedKeys(at), k)?, all(Input::CachedValues(at), v)?);
+        let mask = self.input(Input::Mask(at), &[1, rows, positions])?;
+        let scores = self.made(c"MatMul", &transposed(true), &[q, keys], &[kv_heads, group * rows, positions])?;
+        let scores = self.reshape(scores, &[heads, rows, positions])?;
+        let scores = self.made(c"ElementWiseAdd", &[], &[scores, mask], &[heads, rows, positions])?;
+        let softmax = [(c"axis", Value::U32(2)), (c"beta", Value::F32(1.0))];
+        let weights = self.made(c"Softmax", &softmax, &[scores], &[heads, rows, positions])?;
+        let weights = self.reshape(weights, &[kv_heads, group * rows, positions])?;
+        let mixed =
+            self.made(c"MatMul", &transposed(false), &[weights, values], &[kv_heads, group * rows, head_dim])?;
+        let mixed = self.reshape(mixed, &[kv_heads, group, rows, head_dim])?;
+        let mixed = self.transpose(mixed, &[2, 0, 1, 3], &[rows, kv_heads, group, head_dim])?;
+        let out = self.write(out)?;
+        self.node(c"Reshape", &[], &[mixed], out)
+    }
+
+    /// `silu(gate) · up`.
+    fn swiglu(&mut self, gate: Slot, up: Slot) -> Result<(), Reason> {
+        let shape = self.shape(gate);
+        let (x, up) = (self.read(gate)?, self.read(up)?);
+        let sigmoid = self.made(c"Sigmoid", &[], &[x], &shape)?;
+        let silu = self.made(c"ElementWiseMultiply", &[], &[x, sigmoid], &shape)?;
+        let out = self.write(gate)?;
+        self.node(c"ElementWiseMultiply", &[], &[silu, up], out)
+    }
+
+    fn add(&mut self, x: Slot, y: Slot) -> Result<(), Reason> {
+        let shape = self.shape(x);
+        let y = self.read(y)?;
+        let before = match self.held(x) {
+            Held::Nothing => None,
+            Held::Sum { before, added, .. } => {
+                let output = self.sum(x)?;
+                self.node(c"ElementWiseAdd", &[], &[added, y], output)?;
+                self.hold(x, Held::Sum { before, added: output, total: None });
+                return Ok(());
+            }
+            Held::Tensor(tensor) if self.inputs_slot(x) => Some(tensor),
+            Held::Tensor(tensor) => {
+                let out = self.write(x)?;
+                return self.node(c"ElementWiseAdd", &[], &[tensor, y], out);
+            }
+        };
+        let added = if self.is_last(x) {
+            // An end of the graph of its own: `y` may be another one.
+            let output = self.sum(x)?;
+            self.node(c"Reshape", &[], &[y], output)?;
+            output
+        } else {
+            y
+        };
+        let _ = shape;
+        self.hold(x, Held::Sum { before, added, total: None });
+        Ok(())
+    }
+
+    /// Whether what the slot holds is an input of the graph.
+    fn inputs_slot(&self, slot: Slot) -> bool {
+        let number = self.segment.number(slot);
+        let written = self.segment.ops.iter().take(self.at).any(|op| slots(op).1 == slot);
+        !written && self.inputs.contains(&Input::Slot(number))
+    }
+
+    /// The tensor for what was added to a slot so far.
+    fn sum(&mut self, slot: Slot) -> Result<TensorId, Reason> {
+        let shape = self.shape(slot);
+        if self.is_last(slot) {
+            self.outputs.push(Output::Add(self.segment.number(slot)));
+            Ok(self.builder.tensor(TensorType::APP_READ, floats(&shape))?)
+        } else {
+            self.between(&shape)
+        }
+    }
+}
+
+/// `out = W x + bias`, in the types that the activation asks for.
+fn product(
+    builder: &mut Builder,
+    x: TensorId,
+    weight: Matrix<'_>,
+    bias: Option<Matrix<'_>>,
+    activation: Activation,
+    rows: usize,
+    out: TensorId,
+) -> Result<(), Reason> {
+    let (outputs, inputs) = (weight.rows(), weight.cols());
+    let integers = !matches!(weight.format(), Format::F32 | Format::F16 | Format::Bf16);
+    let weights = if integers && activation != Activation::F32 {
+        let (levels, scales) = channels(weight);
+        let shape = Shape {
+            data_type: DataType::SFIXED_8,
+            quantize: Quantize::Axis(0, scales),
+            dimensions: [outputs as u32, inputs as u32].into(),
+        };
+        builder.constant(shape, Constant::I8(levels))?
+    } else {
+        builder.constant(floats(&[outputs, inputs]), halves(weight))?
+    };
+    let mut all = vec![x, weights];
+    if let Some(bias) = bias {
+        all.push(builder.constant(floats(&[outputs]), halves(bias))?);
+    }
+    let _ = (rows, MOST_I16);
+    Ok(builder.node(&Node { kind: c"FullyConnected", params: &[], inputs: &all, output: out })?)
+}
+
+/// A matrix in half precision.
+fn halves(matrix: Matrix<'_>) -> Constant {
+    let mut halves = Vec::with_capacity(matrix.rows() * matrix.cols());
+    each_row(matrix, |row| halves.extend(row.iter().map(|x| f16::from_f32(*x).to_bits())));
+    Constant::U16(halves.into())
+}
+
+/// A matrix as int8, with one scale for each output.
+fn channels(matrix: Matrix<'_>) -> (Box<[i8]>, Box<[ScaleOffset]>) {
+    let (mut levels, mut scales) = (Vec::with_capacity(matrix.rows() * matrix.cols()), Vec::new());
+    each_row(matrix, |row| {
+        let start = levels.len();
+        levels.resize(start + row.len(), 0);
+        let scale = quantize_row_i8(row, levels.get_mut(start..).unwrap_or_default());
+        // A channel of zeros needs some scale.
+        scales.push(ScaleOffset { scale: if scale > 0.0 { scale } else { 1.0 }, offset: 0 });
+    });
+    (levels.into(), scales.into())
+}
+
+fn each_row(matrix: Matrix<'_>, mut work: impl FnMut(&[f32])) {
+    let mut numbers = vec![0.0; matrix.cols()];
+    for row in 0..matrix.rows() {
+        dequantize_row(matrix.format(), matrix.row(row), &mut numbers);
+        work(&numbers);
+    }
+}
