@@ -5,6 +5,7 @@
 //! - [`core`]: the editor. Searches a value with forward passes alone and solves for the rank-one patch. no_std, no heap.
 //! - [`backends`]: the transformer as a list of operations, and the traits that hardware implements. no_std, no heap.
 //! - [`hal_cpu`]: those operations on a CPU.
+//! - `hal_qnn` (with `host`): the same on Qualcomm's NPU.
 //! - `capi` (feature `capi`): the C interface. no_std, no heap.
 //! - `host` (feature `host`): model files, tokenizer, edits folder, exports: all that needs an operating system.
 //!
@@ -14,6 +15,8 @@
 pub use mobiedit_backends as backends;
 pub use mobiedit_core as core;
 pub use mobiedit_hal_cpu as hal_cpu;
+#[cfg(feature = "host")]
+pub use mobiedit_hal_qnn as hal_qnn;
 
 #[cfg(feature = "capi")]
 pub mod capi;

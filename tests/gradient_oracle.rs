@@ -12,7 +12,7 @@ use mobiedit::core::config::{Combine, Config, Directions, Minibatch, Rule};
 use mobiedit::core::prefix_cache::CacheLayout;
 use mobiedit::core::problem::{Prompt, PromptSet, Role};
 use mobiedit::core::{EditStorage, Editor, Footprint, ForwardBackend, Problem, Statistics};
-use mobiedit::hal_cpu::FastCpu;
+use mobiedit::host::device::HostDevice;
 use mobiedit::host::session::{Activations, SessionError, SessionOptions, with_session};
 use serde::Deserialize;
 
@@ -64,7 +64,7 @@ fn cosine(x: &[f64], y: &[f64]) -> f64 {
 
 /// A golden edit on the shipped model, prefilled.
 struct Prefilled<'t, 'm> {
-    transformer: &'t mut Transformer<'m, FastCpu>,
+    transformer: &'t mut Transformer<'m, HostDevice>,
     problem: Problem<'t>,
     cache: Vec<f32>,
     keys: Vec<f32>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mobiedit::host::device::SOCS;
 use mobiedit::host::eval::selection::Shard;
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
@@ -85,6 +86,40 @@ pub(crate) struct RunArgs {
     /// 1,024 tokens at a time take, or all prompts of the edit if they are longer]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) memory_limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+/// What forward passes run on.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// What forward passes run on
+    #[arg(long, value_enum, default_value_t = BackendArg::Cpu)]
+    pub(crate) backend: BackendArg,
+    /// The NPU vendor's library [default: libQnnHtp.so, where the system looks for libraries]
+    #[arg(long, value_name = "PATH", env = "MOBIEDIT_QNN_LIB")]
+    pub(crate) qnn_lib: Option<PathBuf>,
+    /// The chip: sm8550, sm8650, sm8750, or its number in the vendor's SDK [default: what the library takes]
+    #[arg(long, value_name = "CHIP", value_parser = parse_soc)]
+    pub(crate) soc: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendArg {
+    /// This machine's CPU
+    Cpu,
+    /// Qualcomm's NPU, or its emulator on x86-64
+    Qnn,
+    /// The NPU if its library is there, else the CPU
+    Auto,
+}
+
+fn parse_soc(text: &str) -> Result<u32, String> {
+    let known = SOCS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| *number);
+    known.or_else(|| text.parse().ok()).ok_or_else(|| {
+        let names: Vec<_> = SOCS.iter().map(|(name, _)| *name).collect();
+        format!("neither one of {} nor a number", names.join(", "))
+    })
 }
 
 /// Where edits are kept, and how results are printed.

@@ -18,9 +18,10 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mobiedit::host::device::{Backend, QnnOptions};
 use mobiedit::host::session::{Activations, CalibrationFrom, SessionOptions};
 
-use crate::cli::args::{ActivationsArg, Cli, Command, ModelArgs, RunArgs};
+use crate::cli::args::{ActivationsArg, BackendArg, Cli, Command, DeviceArgs, ModelArgs, RunArgs};
 
 /// How a command ended, without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +96,19 @@ impl RunArgs {
             memory_limit: self.memory_limit.map(|mib| (mib as usize) << 20),
             threads: self.threads.map(usize::from),
             calibration: CalibrationFrom::Nowhere,
+            backend: self.device.backend(),
             ..SessionOptions::default()
+        }
+    }
+}
+
+impl DeviceArgs {
+    fn backend(&self) -> Backend {
+        let npu = || QnnOptions { library: self.qnn_lib.clone(), soc: self.soc };
+        match self.backend {
+            BackendArg::Cpu => Backend::Cpu,
+            BackendArg::Qnn => Backend::Qnn(npu()),
+            BackendArg::Auto => Backend::Auto(npu()),
         }
     }
 }

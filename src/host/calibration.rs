@@ -16,6 +16,7 @@ use mobiedit_backends::scales::scale_count;
 use mobiedit_backends::transformer::{ForwardError, Transformer};
 
 use crate::host::atomic_file;
+use crate::host::device::HostDevice;
 use crate::host::statistics::{Statement, Statistics};
 
 /// Fewest tokens whose percentiles and keys say anything.
@@ -98,7 +99,7 @@ impl Calibration {
     pub fn buffer_bytes(config: &ModelConfig, tokens: usize) -> usize {
         let spec = config.spec;
         let histograms = scale_count(spec.layers) * (BINS * size_of::<u64>() + size_of::<f32>());
-        let activations = Transformer::<mobiedit_hal_cpu::FastCpu>::work_len(config, tokens);
+        let activations = Transformer::<HostDevice>::work_len(config, tokens);
         histograms + (activations + tokens * (spec.d_ff + spec.d_model)) * size_of::<f32>()
     }
 

@@ -14,6 +14,7 @@
 pub mod atomic_file;
 pub mod calibration;
 pub mod checkpoint;
+pub mod device;
 pub mod edits;
 pub mod eval;
 pub mod export;

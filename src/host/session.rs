@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use half::f16;
+use mobiedit_backends::device::Device;
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::gguf::Gguf;
 use mobiedit_backends::identity::identity;
@@ -15,9 +16,10 @@ use mobiedit_backends::scales::{ScalesError, StaticScales};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::ForwardBackend;
 use mobiedit_core::problem::MAX_PROMPTS;
-use mobiedit_hal_cpu::{CpuError, FastCpu};
+use mobiedit_hal_qnn::QnnError;
 
 use crate::host::calibration::{Calibration, CalibrationError, FEWEST_TOKENS, beside};
+use crate::host::device::{Backend, HostDevice, HostDeviceError};
 use crate::host::edits::Edit;
 use crate::host::model_file::{ModelFile, ModelFileError};
 use crate::host::prompts::PromptError;
@@ -73,6 +75,8 @@ pub struct SessionOptions {
     pub calibration: CalibrationFrom,
     /// Threads; one per core without a number. Changes no result.
     pub threads: Option<usize>,
+    /// The device.
+    pub backend: Backend,
 }
 
 /// Why a session cannot do what is asked.
@@ -134,9 +138,12 @@ pub enum SessionError {
     /// Scales that are none.
     #[error(transparent)]
     Scales(#[from] ScalesError),
+    /// No device.
+    #[error(transparent)]
+    Device(#[from] QnnError),
     /// A forward pass.
     #[error(transparent)]
-    Forward(#[from] ForwardError<CpuError>),
+    Forward(#[from] ForwardError<HostDeviceError>),
 }
 
 /// The edit layer where none is asked for: a seventh of the way up. That is layer 5 of Qwen2.5-3B's 36, the paper's, and
@@ -154,7 +161,7 @@ pub struct Session<'m> {
     /// The weights.
     pub model: Model<'m>,
     /// The model on its device, with its patches.
-    pub transformer: Transformer<'m, FastCpu>,
+    pub transformer: Transformer<'m, HostDevice>,
     /// What was measured about the model beforehand.
     pub calibration: Option<Calibration>,
     /// Rows that a forward pass can take at once.
@@ -184,11 +191,11 @@ fn lend<T, E: From<SessionError>>(
 ) -> Result<T, E> {
     let tokenizer = Tokenizer::from_gguf(gguf).map_err(SessionError::from)?;
     let config = &model.config;
-    let row = Transformer::<FastCpu>::work_len(config, 1);
+    let row = Transformer::<HostDevice>::work_len(config, 1);
     let longest = MAX_PROMPTS.saturating_mul(config.spec.max_tokens);
     let without_a_limit = ROWS.max(options.rows.min(longest));
     let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / size_of::<f32>() / row.max(1)).max(1);
-    let mut work_memory = zeros(Transformer::<FastCpu>::work_len(config, rows))?;
+    let mut work_memory = zeros(Transformer::<HostDevice>::work_len(config, rows))?;
     let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
     let calibration = calibration_of(options, model).map_err(SessionError::from)?;
     let clip = options.activations == Activations::StaticClipped;
@@ -201,7 +208,9 @@ fn lend<T, E: From<SessionError>>(
             Precision::Static(StaticScales::new(config.spec.layers, scales).map_err(SessionError::from)?)
         }
     };
-    let transformer = Transformer::new(*model, FastCpu::detect(), precision, &mut work_memory, &mut patches);
+    let device = HostDevice::open(&options.backend, options.rows.min(rows)).map_err(SessionError::from)?;
+    let rows = device.capabilities().max_rows.map_or(rows, |most| most.min(rows));
+    let transformer = Transformer::new(*model, device, precision, &mut work_memory, &mut patches);
     work(&mut Session { tokenizer, model: *model, transformer, calibration, rows })
 }
 
@@ -232,7 +241,7 @@ impl Session<'_> {
     /// # Errors
     /// [`SessionError::Rows`].
     pub fn check_rows(&self, rows: usize) -> Result<(), SessionError> {
-        let need = mib(Transformer::<FastCpu>::work_len(&self.model.config, rows));
+        let need = mib(Transformer::<HostDevice>::work_len(&self.model.config, rows));
         if rows > self.rows { Err(SessionError::Rows { need }) } else { Ok(()) }
     }
 

@@ -19,9 +19,6 @@ use crate::{c, emulated, library, tools};
 /// A target without an operating system and without `std`: what links there is no_std.
 const BARE_TARGET: &str = "thumbv7em-none-eabihf";
 
-/// What is part of the product's plan and has no test to run yet.
-const PLANNED: [(&str, &str); 1] = [("QNN backend", "hal-qnn opens a library and builds no graph yet")];
-
 /// Names a QNN library, which hal-qnn's tests then open: the vendor's, and not ours to bring along.
 const QNN_LIBRARY: &str = "MOBIEDIT_QNN_LIB";
 
@@ -67,9 +64,6 @@ pub(crate) fn all(sh: &Shell, report: &mut Report) {
         Ok(emulated) => report.absorb(emulated),
         Err(error) => report.step("emulated targets", || Err(error)),
     }
-    for (name, reason) in PLANNED {
-        report.cannot(name, reason);
-    }
 }
 
 /// These suites, one after the other.
@@ -105,13 +99,9 @@ fn tests_here(sh: &Shell, report: &mut Report) {
     report.step("tests of hal-cpu's fast-math", || {
         cmd!(sh, "cargo test --package mobiedit-hal-cpu --no-default-features --features fast-math").run()
     });
-    report.step("tests of hal-qnn's loader", || cmd!(sh, "cargo test --package mobiedit-hal-qnn --features std").run());
     if env::var_os(QNN_LIBRARY).is_none() {
         report.cannot("QNN library", &format!("{QNN_LIBRARY} is not set"));
     }
-    report.step("tests of the conformance suite itself", || {
-        cmd!(sh, "cargo test --package mobiedit-backends --features conformance").run()
-    });
 }
 
 /// Builds the no_std crates where there is no `std` to link: the proof that they need none.

@@ -17,7 +17,7 @@ use crate::patches::Patches;
 use crate::transformer::{Precision, Transformer};
 use crate::weights::Format;
 
-const SPEC: ModelSpec = ModelSpec { d_model: 64, d_ff: 96, layers: 4, kv_dim: 32, vocab: 61, max_tokens: 16 };
+const SPEC: ModelSpec = ModelSpec { d_model: 32, d_ff: 64, layers: 3, kv_dim: 16, vocab: 61, max_tokens: 16 };
 
 /// Where two ways to one number part: f32 sums; and, with int16 activations, a number that is rounded up in the one and
 /// down in the other.
@@ -52,8 +52,8 @@ impl Decoder {
             spec: SPEC,
             heads: 4,
             kv_heads: 2,
-            head_dim: 16,
-            rope_dim: 16,
+            head_dim: 8,
+            rope_dim: 8,
             rope_theta: 1e4,
             rope_linear_scale: 1.0,
             rope_pairs: if qwen2 { RopePairs::Halves } else { RopePairs::Neighbours },

@@ -2,7 +2,7 @@
 //!
 //! A line counts once it is on the disk, whole; results of other settings are never mixed in. Evaluates nothing.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 

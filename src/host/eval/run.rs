@@ -6,8 +6,8 @@ use std::time::Instant;
 use mobiedit_backends::editing::Uncached;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::{Config, ForwardBackend, Phase, Progress, RankOne, Statistics, StepError};
-use mobiedit_hal_cpu::CpuError;
 
+use crate::host::device::HostDeviceError;
 use crate::host::edits::EditsError;
 use crate::host::eval::dataset::Record;
 use crate::host::eval::folder::{FolderError, JsonLines};
@@ -93,13 +93,13 @@ pub enum RunError {
     Session(#[from] SessionError),
     /// The search.
     #[error(transparent)]
-    Search(#[from] SearchError<ForwardError<CpuError>>),
+    Search(#[from] SearchError<ForwardError<HostDeviceError>>),
     /// The measuring.
     #[error(transparent)]
     Measure(#[from] MeasureError),
     /// A patch could not be applied or removed.
     #[error(transparent)]
-    Patch(#[from] ForwardError<CpuError>),
+    Patch(#[from] ForwardError<HostDeviceError>),
     /// No patch was given for a record.
     #[error("no patch was given for record {0}")]
     NoPatch(usize),
