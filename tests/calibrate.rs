@@ -49,8 +49,8 @@ fn the_built_in_statements_give_the_edit_its_own_bits_without_another_pass() {
     model(&place);
     let report = place.json(0, &["calibrate", "--model", "own.gguf"]);
     assert_eq!(
-        (&report["path"], &report["layer"], &report["scales"]),
-        (&"own.calibration".into(), &1.into(), &33.into())
+        (&report["path"], &report["layer"], &report["inputs"], &report["products"]),
+        (&"own.calibration".into(), &1.into(), &33.into(), &57.into())
     );
     assert_eq!((&report["tokens"], &report["statements"]), (&3798.into(), &320.into()));
     assert_eq!(report["file_bytes"].as_u64().unwrap(), fs::metadata(place.path("own.calibration")).unwrap().len());
@@ -189,20 +189,22 @@ fn int16_activations_stay_near_to_float_with_dynamic_scales_and_with_static_ones
 }
 
 #[test]
-fn what_is_measured_of_an_input_is_what_goes_into_it() {
+fn what_is_measured_is_what_goes_into_a_layer_and_what_comes_out_of_it() {
     let measured = with_session(&SessionOptions::default(), |session| -> Result<Calibration, SessionError> {
         let statements = session.statements(None, 500)?;
         let calibration = session.calibrate(2, &statements, |_| ())?;
         let spec = session.transformer.spec();
-        let mut most = 0.0_f32;
+        let mut most = [0.0_f32; 2];
         for statement in &statements {
             let tokens = statement.tokens.len();
             let (mut keys, mut values) = (vec![0.0; tokens * spec.d_ff], vec![0.0; tokens * spec.d_model]);
             session.transformer.capture(&statement.tokens, 2, &mut keys, &mut values)?;
-            most = keys.iter().fold(most, |most, key| most.max(key.abs()));
+            for (most, numbers) in most.iter_mut().zip([keys, values]) {
+                *most = numbers.iter().fold(*most, |most, number| most.max(number.abs()));
+            }
         }
-        // Layer 2's fourth input is that of its `down_proj`.
-        assert_eq!(calibration.ranges[2 * 4 + 3].most, most);
+        // Of a layer's eleven sites, the fourth is the input of its `down_proj`, and the last that one's product.
+        assert_eq!([3, 10].map(|site| calibration.ranges[2 * 11 + site].most), most);
         Ok(calibration)
     });
     let measured = measured.unwrap();

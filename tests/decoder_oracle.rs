@@ -1,5 +1,6 @@
 //! The whole decoder against a naive one in f64, written here from the architectures' definitions: random small models,
-//! F32 weights, every position's logits. Shares no arithmetic with the crates, and reads no weights but those made here.
+//! F32 weights, every position's logits, and what a calibration measures on the way to them. Shares no arithmetic with the
+//! crates, and reads no weights but those made here.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,9 @@ use mobiedit::backends::model::{Layer, Model};
 use mobiedit::backends::transformer::{Precision, Transformer};
 use mobiedit::core::ForwardBackend;
 use mobiedit::hal_cpu::{Cpu, FastCpu, ScratchBuffers, ScratchLens};
+use mobiedit::host::calibration::Calibration;
 use mobiedit::host::gguf_file::{self, DEFAULT_ALIGNMENT, F32, Metadata, Tensor, f32_bytes};
+use mobiedit::host::statistics::Statement;
 
 /// ‖ours − oracle‖ / ‖oracle‖ of a position's logits.
 const BOUND: f64 = 1e-4;
@@ -92,6 +95,15 @@ fn stretched() -> Decoder {
         linear_scale: Some(4.0),
         ..llama3()
     }
+}
+
+/// What the oracle makes of a text.
+struct Oracle {
+    /// Of every position, `(tokens, vocab)`.
+    logits: Vec<Vec<f64>>,
+    /// Largest magnitudes of each layer's four inputs and seven products, W x without a bias, in the order of its linear
+    /// operations; then of the head's input, and of the last position's logits.
+    most: Vec<f64>,
 }
 
 /// Name to sizes (innermost first) and numbers.
@@ -178,36 +190,47 @@ impl Decoder {
         file
     }
 
-    /// Logits of every position, `(tokens, vocab)`.
-    fn oracle(&self, weights: &Weights, tokens: &[u32]) -> Vec<Vec<f64>> {
+    fn oracle(&self, weights: &Weights, tokens: &[u32]) -> Oracle {
         let numbers = |name: &str| weights[name].1.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
         let embedding = numbers("token_embd.weight");
         let mut x: Vec<Vec<f64>> =
             tokens.iter().map(|&t| embedding[t as usize * self.d..][..self.d].to_vec()).collect();
+        let mut most = Vec::new();
         for l in 0..self.layers {
             let of = |part: &str| numbers(&format!("blk.{l}.{part}"));
-            let bias = |part: &str, len| if self.biased { of(part) } else { vec![0.0; len] };
-            let (q_len, kv_len) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-            let projected = |h: &[f64], part: &str, len| {
-                add(&product(&of(&format!("{part}.weight")), h), &bias(&format!("{part}.bias"), len))
+            let normed = |x: &[Vec<f64>], part: &str| x.iter().map(|x| self.norm(x, &of(part))).collect::<Vec<_>>();
+            let products = |part: &str, x: &[Vec<f64>]| {
+                let matrix = of(&format!("{part}.weight"));
+                x.iter().map(|x| product(&matrix, x)).collect::<Vec<_>>()
             };
-            let h: Vec<_> = x.iter().map(|x| self.norm(x, &of("attn_norm.weight"))).collect();
-            let turned = |h: &[f64], part, len, at| self.rope(&projected(h, part, len), at);
-            let q: Vec<_> = h.iter().enumerate().map(|(at, h)| turned(h, "attn_q", q_len, at)).collect();
-            let k: Vec<_> = h.iter().enumerate().map(|(at, h)| turned(h, "attn_k", kv_len, at)).collect();
-            let v: Vec<_> = h.iter().map(|h| projected(h, "attn_v", kv_len)).collect();
-            for (at, x) in x.iter_mut().enumerate() {
-                let seen = self.attention(&q[at], &k[..=at], &v[..=at]);
-                *x = add(x, &product(&of("attn_output.weight"), &seen));
-                let h = self.norm(x, &of("ffn_norm.weight"));
-                let gate = product(&of("ffn_gate.weight"), &h);
-                let up = product(&of("ffn_up.weight"), &h);
-                let inner: Vec<_> = gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
-                *x = add(x, &product(&of("ffn_down.weight"), &inner));
-            }
+            let biased = |part: &str, products: &[Vec<f64>]| {
+                let bias = if self.biased { of(&format!("{part}.bias")) } else { vec![0.0; products[0].len()] };
+                products.iter().map(|product| add(product, &bias)).collect::<Vec<_>>()
+            };
+            let turned = |rows: &[Vec<f64>]| rows.iter().enumerate().map(|(at, row)| self.rope(row, at)).collect();
+
+            let h = normed(&x, "attn_norm.weight");
+            let [q, k, v] = ["attn_q", "attn_k", "attn_v"].map(|part| products(part, &h));
+            let (queries, keys): (Vec<_>, Vec<_>) = (turned(&biased("attn_q", &q)), turned(&biased("attn_k", &k)));
+            let values = biased("attn_v", &v);
+            let attended: Vec<_> =
+                queries.iter().enumerate().map(|(at, q)| self.attention(q, &keys[..=at], &values[..=at])).collect();
+            let o = products("attn_output", &attended);
+            x = x.iter().zip(&o).map(|(x, o)| add(x, o)).collect();
+            let normalised = normed(&x, "ffn_norm.weight");
+            let [gate, up] = ["ffn_gate", "ffn_up"].map(|part| products(part, &normalised));
+            let silu = |gate: &f64| gate / (1.0 + (-gate).exp());
+            let inner = |(gate, up): (&Vec<f64>, &Vec<f64>)| gate.iter().zip(up).map(|(g, u)| silu(g) * u).collect();
+            let inner: Vec<Vec<f64>> = gate.iter().zip(&up).map(inner).collect();
+            let down = products("ffn_down", &inner);
+            x = x.iter().zip(&down).map(|(x, down)| add(x, down)).collect();
+            most.extend([h, attended, normalised, inner, q, k, v, o, gate, up, down].map(|rows| largest(&rows)));
         }
         let head = if self.tied { embedding } else { numbers("output.weight") };
-        x.iter().map(|x| product(&head, &self.norm(x, &numbers("output_norm.weight")))).collect()
+        let normalised: Vec<_> = x.iter().map(|x| self.norm(x, &numbers("output_norm.weight"))).collect();
+        let logits: Vec<_> = normalised.iter().map(|x| product(&head, x)).collect();
+        most.extend([largest(&normalised), largest(&logits[logits.len() - 1..])]);
+        Oracle { logits, most }
     }
 
     fn norm(&self, x: &[f64], weight: &[f64]) -> Vec<f64> {
@@ -264,6 +287,11 @@ fn product(matrix: &[f64], x: &[f64]) -> Vec<f64> {
     matrix.chunks_exact(x.len()).map(|row| dot(row, x)).collect()
 }
 
+/// The largest magnitude in these rows.
+fn largest(rows: &[Vec<f64>]) -> f64 {
+    rows.iter().flatten().fold(0.0, |most, x| most.max(x.abs()))
+}
+
 fn distance(ours: &[f64], oracle: &[f64]) -> f64 {
     assert_eq!(ours.len(), oracle.len());
     let off: f64 = ours.iter().zip(oracle).map(|(a, b)| (a - b).powi(2)).sum();
@@ -298,12 +326,17 @@ fn logits<D: Device>(model: &Model<'_>, device: D, precision: Precision, parts: 
 
 fn agrees(decoder: &Decoder) {
     let weights = decoder.weights(5);
-    let oracle = decoder.oracle(&weights, &tokens(decoder.vocab));
+    let Oracle { logits: oracle, most } = decoder.oracle(&weights, &tokens(decoder.vocab));
     let file = decoder.gguf(&weights);
     let gguf = Gguf::parse(&file).unwrap();
     let mut layers = vec![Layer::EMPTY; decoder.layers];
     let model = Model::open(&gguf, &mut layers).unwrap();
     let mut scratch = ScratchBuffers::new(ScratchLens::of(&model.config, 4));
+    let measured = measured(&model);
+    assert_eq!(measured.len(), most.len());
+    for (site, (ours, oracle)) in measured.iter().zip(&most).enumerate() {
+        assert!((ours / oracle - 1.0).abs() <= BOUND, "site {site}: {ours}, not {oracle}");
+    }
     // At once, token by token, in parts, and in parts that the work memory splits again.
     for (parts, rows) in [(TOKENS, TOKENS), (1, 1), (8, TOKENS), (8, 3)] {
         for precision in [Precision::Float, Precision::W8A16] {
@@ -320,10 +353,19 @@ fn agrees(decoder: &Decoder) {
     }
 }
 
+/// What a calibration measures of the text, at each site in order.
+fn measured(model: &Model<'_>) -> Vec<f64> {
+    let mut work = vec![0.0; Transformer::<FastCpu>::work_len(&model.config, TOKENS)];
+    let mut transformer = Transformer::new(*model, FastCpu::detect(), Precision::Float, &mut work, &mut []);
+    let statement = Statement { tokens: tokens(model.config.spec.vocab), subject_last: None };
+    let calibration = Calibration::measure(&mut transformer, model, 1, &[statement], |_| ()).unwrap();
+    calibration.ranges.iter().map(|range| f64::from(range.most)).collect()
+}
+
 /// Any of `wrong` decoders would have been noticed.
 fn tells_from(decoder: &Decoder, wrong: &[Decoder]) {
     let weights = decoder.weights(5);
-    let last = |decoder: &Decoder| decoder.oracle(&weights, &tokens(decoder.vocab)).pop().unwrap();
+    let last = |decoder: &Decoder| decoder.oracle(&weights, &tokens(decoder.vocab)).logits.pop().unwrap();
     for other in wrong {
         let off = distance(&last(other), &last(decoder));
         assert!(off > 100.0 * BOUND, "{other:?} is only {off:e} off");

@@ -7,7 +7,7 @@ use mobiedit::backends::device::Device;
 use mobiedit::backends::gguf::Gguf;
 use mobiedit::backends::model::Model;
 use mobiedit::backends::patches::Patches;
-use mobiedit::backends::scales::StaticScales;
+use mobiedit::backends::scales::{StaticScales, scale_count};
 use mobiedit::backends::transformer::{Precision, Transformer};
 use mobiedit::core::backend::Loss;
 use mobiedit::core::prefix_cache::CacheLayout;
@@ -26,7 +26,7 @@ const DELTAS: usize = 8;
 /// Rows of the work memory where nothing else is tested.
 const ROWS: usize = 256;
 /// Static scales of the shipped model's 8 layers and its head: they round coarsely and cut some numbers off.
-const SCALES: [f32; 33] = [8.0 / 32767.0; 33];
+const SCALES: [f32; scale_count(8)] = [8.0 / 32767.0; scale_count(8)];
 
 /// All precisions.
 fn precisions() -> [Precision<'static>; 3] {

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! file := "MOBICALI" version:u32 layers:u32 d_model:u32 d_ff:u32 layer:u32 samples:u32 bank:u32 tokens:u64 model:u64
-//!         (most:f32 percentile:f32)[4 · layers + 1] sample:f16[samples · d_ff] value:f16[bank · d_model] crc32:u32
+//!         (most:f32 percentile:f32)[11 · layers + 2] sample:f16[samples · d_ff] value:f16[bank · d_model] crc32:u32
 //! ```
-//! All numbers are little-endian; the checksum is of all before it. `model` is the model's
-//! [`whole_identity`]. The halves start at an even offset, so that a file at an even address lends them without a copy.
+//! All numbers are little-endian; the checksum is of all before it. `model` is the model's [`whole_identity`]. The ranges are in
+//! the order of static scales: per layer the inputs of q, k and v, of o, of gate and up, of down, then the products of q, k, v,
+//! o, gate, up and down; after the layers the head's input and the head's product. The halves start at an even offset, so that
+//! a file at an even address lends them without a copy.
 
 use core::fmt;
 
@@ -19,12 +21,12 @@ use crate::identity::whole_identity;
 use crate::model::Model;
 use crate::observer::Range;
 use crate::quant::{MOST_I16, clipped_range};
-use crate::scales::scale_count;
+use crate::scales::{is_product, scale_count};
 
 /// The file's first bytes.
 pub const MAGIC: [u8; 8] = *b"MOBICALI";
 /// The version that is read, and that is written on a host.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A calibration whose bytes are whole. What it was measured on is a question of its own: [`of_model`](Self::of_model).
 #[derive(Clone, Copy, Debug)]
@@ -143,17 +145,17 @@ impl<'b> Calibration<'b> {
         self.tokens
     }
 
-    /// What was seen of each input that has a static scale, in the order of [`StaticScales`](crate::scales::StaticScales).
-    pub fn ranges(&self) -> impl Iterator<Item = Range> + use<'b> {
+    /// What was seen of each input and product, in the order of [`StaticScales`](crate::scales::StaticScales).
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range> + use<'b> {
         self.ranges.iter().map(|[a, b, c, d, e, f, g, h]| Range {
             most: f32::from_le_bytes([*a, *b, *c, *d]),
             percentile: f32::from_le_bytes([*e, *f, *g, *h]),
         })
     }
 
-    /// A static scale per range: see [`static_scale`].
+    /// A static scale per range: see [`static_scales`].
     pub fn scales(&self, clip: bool) -> impl Iterator<Item = f32> + use<'b> {
-        self.ranges().map(move |range| static_scale(range, clip))
+        static_scales(self.ranges(), clip)
     }
 
     /// Keys of the layer, `(n, d_ff)`.
@@ -167,6 +169,15 @@ impl<'b> Calibration<'b> {
     }
 }
 
+/// The static scales of all a model's ranges, in their order: [`static_scale`] of inputs, [`product_scale`] of products.
+pub fn static_scales(ranges: impl ExactSizeIterator<Item = Range>, clip: bool) -> impl Iterator<Item = f32> {
+    let count = ranges.len();
+    let scale = move |(index, range)| {
+        if is_product(index, count) { product_scale(range) } else { static_scale(range, clip) }
+    };
+    ranges.enumerate().map(scale)
+}
+
 /// One step of int16 over what was seen of an input: over the largest magnitude, or with `clip` by the published rule over the
 /// 99th percentile where the maximum is over four times that. An input that was always 0 has the range 1.
 ///
@@ -176,6 +187,12 @@ pub fn static_scale(range: Range, clip: bool) -> f32 {
     let covered = if clip { clipped_range(range.most, range.percentile) } else { range.most };
     let scale = covered / MOST_I16;
     if scale.is_normal() { scale } else { 1.0 / MOST_I16 }
+}
+
+/// One step of int16 over twice the largest magnitude that was seen of a product: an edit's activations go further than
+/// calibration's, and a product that is cut off is worse than one that lacks a bit. One that was always 0 has the range 1.
+pub fn product_scale(range: Range) -> f32 {
+    2.0 * static_scale(range, false)
 }
 
 impl<'b> Halves<'b> {
@@ -203,7 +220,7 @@ mod tests {
             bytes.extend(number.to_le_bytes());
         }
         bytes.extend([77_u64, 99].iter().flat_map(|number| number.to_le_bytes()));
-        bytes.extend((0..10).flat_map(|i| (i as f32).to_le_bytes()));
+        bytes.extend((0..2 * scale_count(1)).flat_map(|i| (i as f32).to_le_bytes()));
         bytes.extend((0..8).flat_map(|i| f16::from_f32(i as f32).to_le_bytes()));
         change(&mut bytes);
         let checksum = crc32(&bytes);
@@ -252,6 +269,12 @@ mod tests {
         };
         assert_eq!(read(8, VERSION), Ok(()));
         assert_eq!(read(8, VERSION + 1), Err(Unusable::Version(VERSION + 1)));
+        // As format 2 had it: five ranges, of inputs alone.
+        let old = file(|bytes| {
+            bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+            bytes.drain(52..52 + 8 * (scale_count(1) - 5));
+        });
+        assert_eq!(Calibration::parse(&old).unwrap_err(), Unusable::Version(2));
         // The layer, then lengths: of layers, d_model, d_ff, samples and bank.
         assert_eq!(read(24, 1), Err(Unusable::Damaged));
         for at in [12, 16, 20, 28, 32] {
@@ -284,5 +307,16 @@ mod tests {
         for clip in [false, true] {
             assert_eq!(static_scale(Range::default(), clip), 1.0 / MOST_I16);
         }
+    }
+
+    #[test]
+    fn products_have_twice_the_room_and_are_never_clipped() {
+        let ranges = [Range { most: 10.0, percentile: 2.0 }; scale_count(1)].into_iter();
+        let [input, product] = [2.0, 20.0].map(|covered| covered / MOST_I16);
+        let [mut expected, last] = [std::vec![input; 4], std::vec![input, product]];
+        expected.extend([product; 7].into_iter().chain(last));
+        assert_eq!(static_scales(ranges, true).collect::<Vec<_>>(), expected);
+        assert_eq!(product_scale(Range::default()), 2.0 / MOST_I16);
+        assert!(product_scale(Range { most: f32::MAX, percentile: 1.0 }).is_finite());
     }
 }

@@ -327,7 +327,9 @@ fn vector(matrix: Matrix<'_>, width: usize) -> Result<(), Refusal> {
 
 fn multipliable(activation: Activation) -> Result<(), Refusal> {
     match activation {
-        Activation::A16Static { scale } => require(scale.is_finite() && scale > 0.0, Refusal::Scale),
+        Activation::A16Static { scale, product } => {
+            require([scale, product].iter().all(|step| step.is_finite() && *step > 0.0), Refusal::Scale)
+        }
         Activation::F32 | Activation::A16 => Ok(()),
     }
 }

@@ -1,15 +1,16 @@
-//! A [`Device`] that runs another one and counts what goes into the linear layers: the raw material of static scales, in
-//! memory fixed in advance. Chooses no scales.
+//! A [`Device`] that runs another one and counts what goes into the linear layers and what they make of it: the raw material
+//! of static scales, in memory fixed in advance. Chooses no scales.
 //!
-//! Per input it keeps the largest magnitude and a histogram over the upper bits of magnitudes (exponent and 6 bits of the
-//! mantissa), so a percentile is known as its bin's upper edge: never too low, and at most 1/64 too high.
+//! Per input, and per product (W x, without the bias), it keeps the largest magnitude and a histogram over the upper bits of
+//! magnitudes (exponent and 6 bits of the mantissa), so a percentile is known as its bin's upper edge: never too low, and at
+//! most 1/64 too high.
 
 use crate::device::{Capabilities, Device, Memory};
 use crate::editing::{check_len, copy_prefix};
 use crate::model::Model;
 use crate::op::{Op, Pool, Rows, Segment, Slot};
 use crate::patches::Patches;
-use crate::scales::{INPUTS, scale_count};
+use crate::scales::{INPUTS, OF_LAYER, PRODUCTS, scale_count};
 use crate::transformer::{ForwardError, Precision, Transformer};
 use crate::weights::Matrix;
 
@@ -26,7 +27,7 @@ pub struct Magnitudes<'o> {
     most: &'o mut [f32],
 }
 
-/// What was seen of one input.
+/// What was seen of one input or product.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Range {
@@ -49,8 +50,8 @@ impl<'o> Magnitudes<'o> {
         Some(Self { counts, most })
     }
 
-    /// Counts `numbers` at this input.
-    fn add(&mut self, site: usize, numbers: &[f32]) {
+    /// Counts `numbers` at this site.
+    fn add(&mut self, site: usize, numbers: impl Iterator<Item = f32>) {
         let (Some(counts), Some(most)) = (self.counts.get_mut(site), self.most.get_mut(site)) else { return };
         // The bits of magnitudes are ordered like the numbers, with infinity and NaNs above them.
         let mut highest = most.to_bits();
@@ -64,7 +65,7 @@ impl<'o> Magnitudes<'o> {
         *most = f32::from_bits(highest);
     }
 
-    /// What was seen of an input; `None` where that is nothing, or something that is not finite.
+    /// What was seen at a site; `None` where that is nothing, or something that is not finite.
     pub fn range(&self, site: usize) -> Option<Range> {
         let (counts, most) = (self.counts.get(site)?, *self.most.get(site)?);
         let all: u64 = counts.iter().sum();
@@ -94,28 +95,62 @@ fn same(a: &Matrix<'_>, b: &Matrix<'_>) -> bool {
 }
 
 impl<'o, D: Device> Observer<'o, D> {
-    /// Counts what `device` is given to run of `model`; which input an operation reads is told by its weights.
+    /// Counts what `device` is given to run of `model`; which of its operations one is, is told by its weights.
     pub fn new(device: D, model: Model<'o>, magnitudes: Magnitudes<'o>) -> Self {
         Self { device, model, magnitudes }
     }
 
-    /// The input that a linear operation with these weights reads, counted once: q stands for k and v, gate for up.
-    fn site(&self, weight: &Matrix<'_>) -> Option<usize> {
-        self.model.layers.iter().enumerate().find_map(|(layer, w)| {
-            let input = [&w.q, &w.o, &w.gate, &w.down].into_iter().position(|other| same(weight, other))?;
-            Some(layer * INPUTS + input)
+    /// Where the input of a linear operation with these weights is counted, unless another operation stands for it, and where
+    /// its product is; `None` for weights that are not the model's.
+    fn sites(&self, weight: &Matrix<'_>) -> Option<(Option<usize>, usize)> {
+        // q stands for k and v, gate for up.
+        const INPUT: [Option<usize>; PRODUCTS] = [Some(0), None, None, Some(1), Some(2), None, Some(3)];
+        if same(weight, &self.model.head) {
+            // The head reads what the last norm makes, and that is seen there, at more positions than are multiplied.
+            return Some((None, self.head_input() + 1));
+        }
+        let mut layers = (0..).step_by(OF_LAYER).zip(self.model.layers);
+        layers.find_map(|(first, w)| {
+            let mut all = [&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down].into_iter().zip(INPUT).enumerate();
+            let (product, (_, input)) = all.find(|(_, (other, _))| same(weight, other))?;
+            Some((input.map(|input| first + input), first + INPUTS + product))
         })
     }
 
-    fn count(&mut self, memory: &Memory<'_>, slot: Slot, site: usize) {
-        let pool: &[f32] = match slot.pool {
-            Pool::Work => memory.work,
-            Pool::Cache => memory.cache,
-        };
-        if let Some(numbers) = slot.start.checked_add(slot.len).and_then(|end| pool.get(slot.start..end)) {
-            self.magnitudes.add(site, numbers);
+    fn head_input(&self) -> usize {
+        self.model.layers.len() * OF_LAYER
+    }
+
+    /// Counts what an operation has read and made.
+    fn count(&mut self, memory: &Memory<'_>, op: &Op<'_>) {
+        match op {
+            Op::Linear { x, weight, bias, out, .. } => {
+                let Some((input, product)) = self.sites(weight) else { return };
+                if let Some(site) = input {
+                    // The operation has left it as it was.
+                    self.magnitudes.add(site, numbers(memory, *x));
+                }
+                let bias = bias.map_or(&[][..], |bias| bias.row(0).as_chunks().0);
+                let of_column = |column| bias.get(column).map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
+                let columns = (0..weight.rows()).cycle();
+                self.magnitudes.add(product, numbers(memory, *out).zip(columns).map(|(sum, at)| sum - of_column(at)));
+            }
+            Op::RmsNorm { weight, out, .. } if same(weight, &self.model.output_norm) => {
+                self.magnitudes.add(self.head_input(), numbers(memory, *out));
+            }
+            _ => {}
         }
     }
+}
+
+/// What lies in a slot; nothing for one outside its pool.
+fn numbers(memory: &Memory<'_>, slot: Slot) -> impl Iterator<Item = f32> {
+    let pool: &[f32] = match slot.pool {
+        Pool::Work => memory.work,
+        Pool::Cache => memory.cache,
+    };
+    let numbers = slot.start.checked_add(slot.len).and_then(|end| pool.get(slot.start..end));
+    numbers.unwrap_or_default().iter().copied()
 }
 
 impl<D: Device> Device for Observer<'_, D> {
@@ -128,18 +163,7 @@ impl<D: Device> Device for Observer<'_, D> {
     fn run(&mut self, memory: &mut Memory<'_>, ops: &[Op<'_>]) -> Result<(), Self::Error> {
         for op in ops {
             self.device.run(memory, core::slice::from_ref(op))?;
-            // A linear operation leaves its input as it was. The head's is what the last norm makes: it is seen there, and
-            // calibration need not multiply the head.
-            let seen = match op {
-                Op::Linear { x, weight, .. } => self.site(weight).map(|site| (*x, site)),
-                Op::RmsNorm { weight, out, .. } if same(weight, &self.model.output_norm) => {
-                    Some((*out, self.model.layers.len() * INPUTS))
-                }
-                _ => None,
-            };
-            if let Some((slot, site)) = seen {
-                self.count(memory, slot, site);
-            }
+            self.count(memory, op);
         }
         Ok(())
     }
@@ -161,8 +185,9 @@ impl<'a, D: Device> Transformer<'a, D> {
 }
 
 impl<D: Device> Transformer<'_, Observer<'_, D>> {
-    /// Runs a text through the whole model, every position counted at every input, and copies out the keys and values of
-    /// `layer` as [`capture`](Self::capture) does, with the same bits.
+    /// Runs a text through the whole model, every position counted at every input and product but the head's product, which
+    /// is the last position's: the `logits`, `(vocab)`. Copies out the keys and values of `layer` as
+    /// [`capture`](Self::capture) does, with the same bits.
     ///
     /// # Errors
     /// Those of [`capture`](Self::capture).
@@ -172,10 +197,12 @@ impl<D: Device> Transformer<'_, Observer<'_, D>> {
         layer: usize,
         keys: &mut [f32],
         values: &mut [f32],
+        logits: &mut [f32],
     ) -> Result<(), ForwardError<D::Error>> {
         let c = self.model.config;
         check_len(keys.len(), tokens.len().saturating_mul(c.spec.d_ff))?;
         check_len(values.len(), tokens.len().saturating_mul(c.spec.d_model))?;
+        check_len(logits.len(), c.spec.vocab)?;
         let act = self.run_sequence(tokens, layer)?;
         copy_prefix(self.slice(act.gate)?, keys);
         copy_prefix(self.slice(act.h)?, values);
@@ -183,7 +210,11 @@ impl<D: Device> Transformer<'_, Observer<'_, D>> {
         for above in layer + 1..c.spec.layers {
             self.layer(above, &act, Rows { copies: 1, segments: &segments }, &mut [], 0, false)?;
         }
-        self.run(&mut [], &[Op::RmsNorm { x: act.x, weight: self.model.output_norm, eps: c.norm_eps, out: act.h }])
+        let last = Slot { start: act.h.start + act.h.len.saturating_sub(c.spec.d_model), len: c.spec.d_model, ..act.h };
+        let out = Slot { pool: Pool::Cache, start: 0, len: c.spec.vocab };
+        let (head, activation) = (self.model.head, self.head_activation());
+        let norm = Op::RmsNorm { x: act.x, weight: self.model.output_norm, eps: c.norm_eps, out: act.h };
+        self.run(logits, &[norm, Op::Linear { x: last, weight: head, bias: None, side: &[], activation, out }])
     }
 
     /// What was counted so far.
@@ -209,9 +240,9 @@ mod tests {
     }
 
     fn seen(parts: &[&[f32]]) -> Option<Range> {
-        let (mut counts, mut most) = (std::vec![[7; BINS]; 1], [9.0]);
+        let (mut counts, mut most) = (std::vec![[7; BINS]; 2], [9.0; 2]);
         let mut magnitudes = Magnitudes::new(0, &mut counts, &mut most).unwrap();
-        parts.iter().for_each(|part| magnitudes.add(0, part));
+        parts.iter().for_each(|part| magnitudes.add(0, part.iter().copied()));
         magnitudes.range(0)
     }
 

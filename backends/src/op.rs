@@ -27,7 +27,7 @@ pub struct Slot {
     pub len: usize,
 }
 
-/// How a linear layer's input is treated.
+/// How a linear layer's input is treated, and its product on devices where that is rounded too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// Left in f32: weights are dequantised. For the edited `down_proj`, and for comparison.
@@ -37,8 +37,10 @@ pub enum Activation {
     A16,
     /// Rounded to int16 with this scale, saturating: what an NPU with calibrated scales does.
     A16Static {
-        /// Size of one step.
+        /// Size of one step of the input.
         scale: f32,
+        /// Size of one step of W x, before the bias, on devices whose products are 16 bits too; others leave it aside.
+        product: f32,
     },
 }
 

@@ -11,7 +11,7 @@ use crate::device::{Device, Memory};
 use crate::model::{MAX_HEAD_DIM, Model, ModelConfig};
 use crate::op::{Activation, Op, Pool, Rows, Slot};
 use crate::patches::Patches;
-use crate::scales::{INPUTS, StaticScales};
+use crate::scales::{PRODUCTS, StaticScales};
 use crate::weights::Format;
 
 /// Most pairs of elements in a head.
@@ -214,16 +214,16 @@ impl<'a, D: Device> Transformer<'a, D> {
         Ok(Activations::new(&self.model.config, rows))
     }
 
-    /// Treatment of a layer's inputs, in the order of [`INPUTS`]; `None` for a layer outside the model.
-    fn layer_activations(&self, layer: usize) -> Option<[Activation; INPUTS]> {
+    /// Treatment of a layer's linear operations, in the order of [`PRODUCTS`]; `None` for a layer outside the model.
+    fn layer_activations(&self, layer: usize) -> Option<[Activation; PRODUCTS]> {
         match self.precision {
-            Precision::W8A16 => Some([Activation::A16; INPUTS]),
+            Precision::W8A16 => Some([Activation::A16; PRODUCTS]),
             Precision::Static(scales) => scales.of_layer(layer),
-            Precision::Float => Some([Activation::F32; INPUTS]),
+            Precision::Float => Some([Activation::F32; PRODUCTS]),
         }
     }
 
-    /// Treatment of the head's input.
+    /// Treatment of the head.
     pub(crate) fn head_activation(&self) -> Activation {
         match self.precision {
             Precision::W8A16 => Activation::A16,
@@ -255,17 +255,17 @@ impl<'a, D: Device> Transformer<'a, D> {
     ) -> Result<(), ForwardError<D::Error>> {
         let c = self.model.config;
         let w = self.model.layers.get(layer).ok_or(ForwardError::OutOfRange)?;
-        let [qkv, attended, mlp, down] = self.layer_activations(layer).ok_or(ForwardError::Model)?;
+        let [q, k, v, o, gate, up, down] = self.layer_activations(layer).ok_or(ForwardError::Model)?;
         let side = self.patches.of_layer(layer);
-        let down_activation = if float_down || !side.is_empty() { Activation::F32 } else { down };
+        let down = if float_down || !side.is_empty() { Activation::F32 } else { down };
         let linear = |x, activation, weight, bias, out| Op::Linear { x, weight, bias, side: &[], activation, out };
         let norm = |weight| Op::RmsNorm { x: act.x, weight, eps: c.norm_eps, out: act.h };
         let rope = |x| Op::Rope { x, table: act.rope, head_dim: c.head_dim, pairs: c.rope_pairs };
         let ops = [
             norm(w.attn_norm),
-            linear(act.h, qkv, w.q, w.q_bias, act.q),
-            linear(act.h, qkv, w.k, w.k_bias, act.k),
-            linear(act.h, qkv, w.v, w.v_bias, act.v),
+            linear(act.h, q, w.q, w.q_bias, act.q),
+            linear(act.h, k, w.k, w.k_bias, act.k),
+            linear(act.h, v, w.v, w.v_bias, act.v),
             rope(act.q),
             rope(act.k),
             Op::Attention {
@@ -279,20 +279,13 @@ impl<'a, D: Device> Transformer<'a, D> {
                 head_dim: c.head_dim,
                 out: act.a,
             },
-            linear(act.a, attended, w.o, None, act.h),
+            linear(act.a, o, w.o, None, act.h),
             Op::Add { x: act.x, y: act.h },
             norm(w.ffn_norm),
-            linear(act.h, mlp, w.gate, None, act.gate),
-            linear(act.h, mlp, w.up, None, act.up),
+            linear(act.h, gate, w.gate, None, act.gate),
+            linear(act.h, up, w.up, None, act.up),
             Op::SwiGlu { gate: act.gate, up: act.up },
-            Op::Linear {
-                x: act.gate,
-                weight: w.down,
-                bias: None,
-                side: &side,
-                activation: down_activation,
-                out: act.h,
-            },
+            Op::Linear { x: act.gate, weight: w.down, bias: None, side: &side, activation: down, out: act.h },
             Op::Add { x: act.x, y: act.h },
         ];
         let mut memory = Memory { work: self.work, cache };

@@ -4,7 +4,6 @@
 //! around them. The residual stream never is a tensor of the graph: `x ← x + y` becomes the sum of the y's, which the host adds in
 //! f32, so that layers do not add up their rounding.
 
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -12,7 +11,7 @@ use core::ffi::CStr;
 use half::f16;
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::op::{Activation, Op, RopePairs, Slot};
-use mobiedit_backends::quant::{MOST_I16, quantize_row_i8};
+use mobiedit_backends::quant::quantize_row_i8;
 use mobiedit_backends::weights::{Format, Matrix};
 
 use crate::error::Reason;
@@ -416,7 +415,6 @@ impl Lowering<'_, '_> {
     }
 
     fn add(&mut self, x: Slot, y: Slot) -> Result<(), Reason> {
-        let shape = self.shape(x);
         let y = self.read(y)?;
         let before = match self.held(x) {
             Held::Nothing => None,
@@ -440,7 +438,6 @@ impl Lowering<'_, '_> {
         } else {
             y
         };
-        let _ = shape;
         self.hold(x, Held::Sum { before, added, total: None });
         Ok(())
     }
@@ -464,7 +461,8 @@ impl Lowering<'_, '_> {
     }
 }
 
-/// `out = W x + bias`, in the types that the activation asks for.
+/// `out = W x + bias`, in the types that the activation asks for: int8 weights with levels of 16 bits around the product, or with
+/// halves; or halves alone.
 fn product(
     builder: &mut Builder,
     x: TensorId,
@@ -474,36 +472,64 @@ fn product(
     rows: usize,
     out: TensorId,
 ) -> Result<(), Reason> {
-    let (outputs, inputs) = (weight.rows(), weight.cols());
     let integers = !matches!(weight.format(), Format::F32 | Format::F16 | Format::Bf16);
-    let weights = if integers && activation != Activation::F32 {
-        let (levels, scales) = channels(weight);
-        let shape = Shape {
-            data_type: DataType::SFIXED_8,
-            quantize: Quantize::Axis(0, scales),
-            dimensions: [outputs as u32, inputs as u32].into(),
-        };
-        builder.constant(shape, Constant::I8(levels))?
-    } else {
-        builder.constant(floats(&[outputs, inputs]), halves(weight))?
-    };
-    let mut all = vec![x, weights];
-    if let Some(bias) = bias {
-        all.push(builder.constant(floats(&[outputs]), halves(bias))?);
+    match activation {
+        Activation::A16Static { scale, product } if integers => {
+            let weights = int8(builder, weight)?;
+            let mut between = |width, shape: fn(&[usize], f32) -> Shape, scale| {
+                builder.tensor(TensorType::NATIVE, shape(&[rows, width], scale))
+            };
+            let levels = between(weight.cols(), u16s, scale)?;
+            let made = between(weight.rows(), u16s, product)?;
+            let plain = match bias {
+                Some(_) => between(weight.rows(), |sides, _| floats(sides), 0.0)?,
+                None => out,
+            };
+            let mut node =
+                |kind, inputs: &[TensorId], output| builder.node(&Node { kind, params: &[], inputs, output });
+            node(c"Quantize", &[x], levels)?;
+            node(c"FullyConnected", &[levels, weights], made)?;
+            node(c"Dequantize", &[made], plain)?;
+            if let Some(bias) = bias {
+                let bias = builder.constant(floats(&[1, weight.rows()]), halves(bias))?;
+                builder.node(&Node { kind: c"ElementWiseAdd", params: &[], inputs: &[plain, bias], output: out })?;
+            }
+            Ok(())
+        }
+        Activation::A16 if integers => {
+            let weights = int8(builder, weight)?;
+            fully_connected(builder, x, weights, bias, out)
+        }
+        _ => {
+            let weights = builder.constant(floats(&[weight.rows(), weight.cols()]), halves(weight))?;
+            fully_connected(builder, x, weights, bias, out)
+        }
     }
-    let _ = (rows, MOST_I16);
-    Ok(builder.node(&Node { kind: c"FullyConnected", params: &[], inputs: &all, output: out })?)
 }
 
-/// A matrix in half precision.
-fn halves(matrix: Matrix<'_>) -> Constant {
-    let mut halves = Vec::with_capacity(matrix.rows() * matrix.cols());
-    each_row(matrix, |row| halves.extend(row.iter().map(|x| f16::from_f32(*x).to_bits())));
-    Constant::U16(halves.into())
+/// A product of halves.
+fn fully_connected(
+    builder: &mut Builder,
+    x: TensorId,
+    weights: TensorId,
+    bias: Option<Matrix<'_>>,
+    out: TensorId,
+) -> Result<(), Reason> {
+    let mut inputs = vec![x, weights];
+    if let Some(bias) = bias {
+        inputs.push(builder.constant(floats(&[bias.cols()]), halves(bias))?);
+    }
+    Ok(builder.node(&Node { kind: c"FullyConnected", params: &[], inputs: &inputs, output: out })?)
+}
+
+/// Levels of 16 bits, symmetric about their middle.
+fn u16s(dimensions: &[usize], scale: f32) -> Shape {
+    let quantize = Quantize::Tensor(ScaleOffset { scale, offset: -32768 });
+    Shape { data_type: DataType::UFIXED_16, quantize, ..floats(dimensions) }
 }
 
 /// A matrix as int8, with one scale for each output.
-fn channels(matrix: Matrix<'_>) -> (Box<[i8]>, Box<[ScaleOffset]>) {
+fn int8(builder: &mut Builder, matrix: Matrix<'_>) -> Result<TensorId, Reason> {
     let (mut levels, mut scales) = (Vec::with_capacity(matrix.rows() * matrix.cols()), Vec::new());
     each_row(matrix, |row| {
         let start = levels.len();
@@ -512,7 +538,19 @@ fn channels(matrix: Matrix<'_>) -> (Box<[i8]>, Box<[ScaleOffset]>) {
         // A channel of zeros needs some scale.
         scales.push(ScaleOffset { scale: if scale > 0.0 { scale } else { 1.0 }, offset: 0 });
     });
-    (levels.into(), scales.into())
+    let shape = Shape {
+        data_type: DataType::SFIXED_8,
+        quantize: Quantize::Axis(0, scales.into()),
+        ..floats(&[matrix.rows(), matrix.cols()])
+    };
+    Ok(builder.constant(shape, Constant::I8(levels.into()))?)
+}
+
+/// A matrix in half precision.
+fn halves(matrix: Matrix<'_>) -> Constant {
+    let mut halves = Vec::with_capacity(matrix.rows() * matrix.cols());
+    each_row(matrix, |row| halves.extend(row.iter().map(|x| f16::from_f32(*x).to_bits())));
+    Constant::U16(halves.into())
 }
 
 fn each_row(matrix: Matrix<'_>, mut work: impl FnMut(&[f32])) {

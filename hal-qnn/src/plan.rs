@@ -207,7 +207,9 @@ fn treatment(activation: Activation) -> [u64; 2] {
     match activation {
         Activation::F32 => [1, 0],
         Activation::A16 => [2, 0],
-        Activation::A16Static { scale } => [3, u64::from(scale.to_bits())],
+        Activation::A16Static { scale, product } => {
+            [3, u64::from(scale.to_bits()) << 32 | u64::from(product.to_bits())]
+        }
     }
 }
 

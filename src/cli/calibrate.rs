@@ -25,9 +25,11 @@ struct CalibrationReport {
     /// Tokens that the model saw, in so many pieces.
     tokens: usize,
     statements: usize,
-    /// Static scales, and how many of them the paper's rule clips at the 99th percentile.
-    scales: usize,
+    /// Inputs of linear layers that have a static scale, and how many of these the paper's rule clips at the 99th percentile.
+    inputs: usize,
     clipped: usize,
+    /// Products of linear layers that have one.
+    products: usize,
     layer: usize,
     /// Sample keys of C.
     keys: usize,
@@ -60,15 +62,16 @@ fn calibrate(args: &CalibrateArgs, session: &mut Session<'_>) -> anyhow::Result<
     drop(bar);
     let path = args.out.clone().or_else(|| args.run.model.as_deref().map(beside)).unwrap_or_default();
     let file_bytes = calibration.write(&path, &config)?;
-    let Calibration { ranges, statistics, .. } = &calibration;
+    let (Calibration { ranges, statistics, .. }, inputs) = (&calibration, calibration.inputs().count());
     Ok(CalibrationReport {
         path,
         file_bytes,
         text: args.text.clone(),
         tokens: statistics.tokens,
         statements: statements.len(),
-        scales: ranges.len(),
+        inputs,
         clipped: calibration.clipped(),
+        products: ranges.len() - inputs,
         layer,
         keys: statistics.samples.len() / config.spec.d_ff,
         values: statistics.bank.len() / config.spec.d_model,
@@ -83,7 +86,11 @@ fn print(report: &CalibrationReport) -> io::Result<()> {
     let mut out = Stdout;
     let of = report.text.as_deref().map_or("the built-in statements".into(), Path::to_string_lossy);
     writeln!(out, "{} tokens of {of}, in {} pieces", report.tokens, report.statements)?;
-    writeln!(out, "{} activation scales, {} of them clipped by the paper's rule", report.scales, report.clipped)?;
+    let CalibrationReport { inputs, clipped, products, .. } = report;
+    writeln!(
+        out,
+        "scales of {inputs} inputs, {clipped} of them clipped by the paper's rule, and of {products} products"
+    )?;
     writeln!(out, "layer {}: {} keys, {} values to start from", report.layer, report.keys, report.values)?;
     let peak = report.peak_rss_bytes.map_or(String::new(), |peak| format!("; peak memory {:.0} MiB", mib(peak)));
     let buffers = mib(report.buffer_bytes as u64);

@@ -6,13 +6,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use mobiedit_backends::calibration::{self, MAGIC, Unusable, VERSION, static_scale};
+use mobiedit_backends::calibration::{self, MAGIC, Unusable, VERSION, static_scales};
 use mobiedit_backends::device::Device;
 use mobiedit_backends::identity::whole_identity;
 use mobiedit_backends::model::{Model, ModelConfig};
 use mobiedit_backends::observer::{BINS, Magnitudes, Range};
 use mobiedit_backends::quant::clipped_range;
-use mobiedit_backends::scales::scale_count;
+use mobiedit_backends::scales::{is_product, scale_count};
 use mobiedit_backends::transformer::{ForwardError, Transformer};
 
 use crate::host::atomic_file;
@@ -29,8 +29,7 @@ pub struct Calibration {
     pub model: u64,
     /// The layer of the statistics.
     pub layer: usize,
-    /// What was seen of each input that has a static scale, in the order of
-    /// [`StaticScales`](mobiedit_backends::scales::StaticScales).
+    /// What was seen of each input and product, in the order of [`StaticScales`](mobiedit_backends::scales::StaticScales).
     pub ranges: Vec<Range>,
     /// Keys and values of `layer`.
     pub statistics: Statistics,
@@ -87,7 +86,10 @@ impl Calibration {
         let (mut counts, mut most) = (vec![[0; BINS]; sites], vec![0.0; sites]);
         let magnitudes = Magnitudes::new(model.layers.len(), &mut counts, &mut most).ok_or(ForwardError::Model)?;
         let mut observed = transformer.observed(magnitudes);
-        let run = |tokens: &[u32], keys: &mut [f32], values: &mut [f32]| observed.observe(tokens, layer, keys, values);
+        let mut logits = vec![0.0; model.config.spec.vocab];
+        let run = |tokens: &[u32], keys: &mut [f32], values: &mut [f32]| {
+            observed.observe(tokens, layer, keys, values, &mut logits)
+        };
         let statistics = Statistics::collect(&model.config.spec, statements, run, seen)?;
         let ranges = (0..sites).map(|site| observed.magnitudes().range(site)).collect::<Option<_>>();
         let ranges = ranges.ok_or(ForwardError::NotFinite)?;
@@ -100,17 +102,23 @@ impl Calibration {
         let spec = config.spec;
         let histograms = scale_count(spec.layers) * (BINS * size_of::<u64>() + size_of::<f32>());
         let activations = Transformer::<HostDevice>::work_len(config, tokens);
-        histograms + (activations + tokens * (spec.d_ff + spec.d_model)) * size_of::<f32>()
+        histograms + (activations + tokens * (spec.d_ff + spec.d_model) + spec.vocab) * size_of::<f32>()
     }
 
-    /// Static scales, clipped by the published rule or not: see [`static_scale`].
+    /// Static scales, those of inputs clipped by the published rule or not: see [`static_scales`].
     pub fn scales(&self, clip: bool) -> Vec<f32> {
-        self.ranges.iter().map(|range| static_scale(*range, clip)).collect()
+        static_scales(self.ranges.iter().copied(), clip).collect()
+    }
+
+    /// What was seen of each input.
+    pub fn inputs(&self) -> impl Iterator<Item = &Range> {
+        let count = self.ranges.len();
+        self.ranges.iter().enumerate().filter(move |(index, _)| !is_product(*index, count)).map(|(_, range)| range)
     }
 
     /// Number of inputs whose range the published rule clips.
     pub fn clipped(&self) -> usize {
-        self.ranges.iter().filter(|range| clipped_range(range.most, range.percentile) < range.most).count()
+        self.inputs().filter(|range| clipped_range(range.most, range.percentile) < range.most).count()
     }
 
     /// The file's bytes.
@@ -183,7 +191,7 @@ mod tests {
     fn with_calibration(check: impl FnOnce(&Model<'_>, Calibration)) {
         let with_model = |_: &Gguf<'_>, model: &Model<'_>| {
             let numbers = |len: usize| (0..len).map(|i| f16::from_f32(i as f32)).collect();
-            let ranges = (0..33).map(|i| Range { most: 10.0, percentile: i as f32 * 0.25 }).collect();
+            let ranges = (0..90).map(|i| Range { most: 10.0, percentile: i as f32 * 0.25 }).collect();
             let statistics =
                 Statistics { samples: numbers(2 * 768), bank: numbers(3 * 256), tokens: 1234, ..Statistics::default() };
             check(model, Calibration { model: whole_identity(model), layer: 1, ranges, statistics });
@@ -195,7 +203,7 @@ mod tests {
     fn a_file_is_read_as_it_was_written() {
         with_calibration(|model, calibration| {
             let mut bytes = calibration.to_bytes(&model.config);
-            assert_eq!(bytes.len(), 52 + 33 * 8 + 2 * (2 * 768 + 3 * 256) + 4);
+            assert_eq!(bytes.len(), 52 + 90 * 8 + 2 * (2 * 768 + 3 * 256) + 4);
             assert_eq!(Calibration::from_bytes(&bytes, model).unwrap(), calibration);
             bytes[99] ^= 1;
             assert_eq!(Calibration::from_bytes(&bytes, model), Err(Unusable::Damaged));
@@ -208,11 +216,13 @@ mod tests {
     #[test]
     fn what_the_published_rule_clips_is_counted() {
         with_calibration(|_, calibration| {
-            assert_eq!(calibration.scales(false), [10.0 / 32767.0; 33]);
-            // The maximum is 10: over 4 · 2.25, not over 4 · 2.5.
-            let scales = calibration.scales(true);
-            assert_eq!((scales[9], scales[10]), (2.25 / 32767.0, 10.0 / 32767.0));
-            assert_eq!(calibration.clipped(), 9);
+            // The maximum is 10, over four times the percentile at 1 to 9: three inputs, then products, which have twice the room.
+            let [whole, clipped] = [false, true].map(|clip| calibration.scales(clip).into_iter().map(|s| s * 32767.0));
+            let (whole, clipped): (Vec<_>, Vec<_>) = (whole.collect(), clipped.collect());
+            assert_eq!(whole[..12], [[10.0; 4], [20.0; 4], [20.0, 20.0, 20.0, 10.0]].concat());
+            assert_eq!(clipped[..5], [10.0, 0.25, 0.5, 0.75, 20.0]);
+            assert_eq!(clipped[5..], whole[5..]);
+            assert_eq!((calibration.clipped(), calibration.inputs().count()), (3, 33));
         });
     }
 

@@ -118,7 +118,7 @@ int main(void) {
     double dynamic = nll(MOBIEDIT_W8A16, &bytes), fixed = nll(MOBIEDIT_STATIC, &with_scales);
     double clipped = nll(MOBIEDIT_STATIC_CLIPPED, &with_scales), real = nll(MOBIEDIT_FLOAT, &bytes);
     printf("-log P: %.6f float, %.6f dynamic, %.6f static, %.6f clipped\n", real, dynamic, fixed, clipped);
-    EXPECT(with_scales - bytes == 4 * (4 * backend.spec.layers + 1) + 4);
+    EXPECT(with_scales - bytes == 4 * (11 * backend.spec.layers + 2));
     EXPECT(fixed != dynamic && clipped != fixed && dynamic - real < 1e-3 && fixed - dynamic < 0.1 && dynamic - fixed < 0.1);
     return 0;
 }

@@ -29,16 +29,16 @@ pub enum Fill {
     Outlier,
 }
 
-/// How activations are treated, without the static scale's number.
+/// How activations are treated, without the static scales' numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Treatment {
     /// [`Activation::F32`](crate::op::Activation::F32).
     F32,
     /// [`Activation::A16`](crate::op::Activation::A16).
     A16,
-    /// [`Activation::A16Static`](crate::op::Activation::A16Static) with a scale that holds every number.
+    /// [`Activation::A16Static`](crate::op::Activation::A16Static) with scales that hold every number.
     Static,
-    /// The same with a scale that most numbers saturate.
+    /// The same with a scale of the input that most numbers saturate.
     Saturating,
 }
 

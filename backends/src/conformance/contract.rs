@@ -193,12 +193,15 @@ pub(super) fn wrong_refusals<D: Device>(device: &mut D) -> Vec<(&'static str, St
     let mut work = [0.5; 64];
     let bytes = [0u8; 34];
     let weight = Matrix::new(Format::Q8_0, 1, 32, &bytes).expect("one block");
-    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+    for (scale, product) in [0.0, -1.0, f32::NAN, f32::INFINITY].into_iter().flat_map(|bad| [(bad, 1.0), (1.0, bad)]) {
         let (x, out) = (Slot { pool: Pool::Work, start: 0, len: 32 }, Slot { pool: Pool::Work, start: 32, len: 1 });
-        let activation = crate::op::Activation::A16Static { scale };
+        let activation = crate::op::Activation::A16Static { scale, product };
         let op = Op::Linear { x, weight, bias: None, side: &[], activation, out };
         if device.run(&mut crate::device::Memory { work: &mut work, cache: &mut [] }, &[op]).is_ok() {
-            wrong.push(("a static scale that is no positive number", format!("{scale} was not refused")));
+            wrong.push((
+                "a static scale that is no positive number",
+                format!("{scale}, with {product} for the product, was not refused"),
+            ));
         }
     }
     wrong

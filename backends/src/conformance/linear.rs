@@ -43,13 +43,15 @@ pub(super) fn activations(fill: Fill, rows: usize, width: usize, random: &mut Ra
     x
 }
 
-/// How the device is asked to treat activations.
-pub(super) fn activation(treatment: Treatment) -> Activation {
+/// How the device is asked to treat activations whose products are not above `most`.
+pub(super) fn activation(treatment: Treatment, most: f64) -> Activation {
+    // Never 0, which is no scale.
+    let product = (most as f32).max(1e-3) / 32767.0;
     match treatment {
         Treatment::F32 => Activation::F32,
         Treatment::A16 => Activation::A16,
-        Treatment::Static => Activation::A16Static { scale: 6.0 / 32767.0 },
-        Treatment::Saturating => Activation::A16Static { scale: 0.5 / 32767.0 },
+        Treatment::Static => Activation::A16Static { scale: 6.0 / 32767.0, product },
+        Treatment::Saturating => Activation::A16Static { scale: 0.5 / 32767.0, product },
     }
 }
 
@@ -84,11 +86,12 @@ pub(super) fn linear(p: Linear, random: &mut Random) -> Trial {
     let bias = p.bias.then(|| Tensor::random(Format::F32, 1, p.outputs, 1.0, random));
     let side: Vec<_> = (0..p.patches).map(|_| (random.normals(p.inputs), random.normals(p.outputs))).collect();
     let numbers = activations(p.fill, p.rows, p.inputs, random);
-    let mut expected = Vec::new();
+    let (mut expected, mut most) = (Vec::new(), 0.0_f64);
     for x in numbers.chunks(p.inputs) {
         let (levels, step) = rounded(x, p.treatment, p.fill);
         for output in 0..p.outputs {
             let Expected { mut value, mut bound } = product(weight.row(output), &levels, step);
+            most = most.max(value.abs() + bound);
             value += bias.as_ref().map_or(0.0, |b| b.values[output]);
             for (u, lambda) in &side {
                 let terms = || u.iter().zip(x).map(|(u, x)| f64::from(*u) * f64::from(*x) * f64::from(lambda[output]));
@@ -101,6 +104,6 @@ pub(super) fn linear(p: Linear, random: &mut Random) -> Trial {
     let mut pools = Pools::new();
     let x = pools.put(Pool::Work, &numbers);
     let out = pools.room(p.rows * p.outputs);
-    let op = Owned::Linear { x, weight, bias, side, activation: activation(p.treatment), out };
+    let op = Owned::Linear { x, weight, bias, side, activation: activation(p.treatment, most), out };
     Trial { op, pools, out, expected }
 }

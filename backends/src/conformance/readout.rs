@@ -41,10 +41,11 @@ pub(super) fn readout(p: Readout, random: &mut Random) -> Trial {
     }
     let clean_rows = p.reads.iter().map(|read| if let Read::Divergence(row) = read { *row as usize + 1 } else { 1 });
     let clean = random.normals(clean_rows.max().unwrap_or(1) * p.vocab);
-    let mut expected = Vec::new();
+    let (mut expected, mut most) = (Vec::new(), 0.0_f64);
     for (x, read) in numbers.chunks(p.inputs).zip(p.reads.iter().cycle()) {
         let (x, step) = rounded(x, p.treatment, Fill::Levels);
         let logits: Vec<_> = (0..p.vocab).map(|token| product(head.row(token), &x, step)).collect();
+        most = logits.iter().fold(most, |most, logit| most.max(logit.value.abs() + logit.bound));
         let row = if let Read::Divergence(row) = read { *row as usize } else { 0 };
         expected.extend(statistics(&logits, *read, &clean[row * p.vocab..][..p.vocab]));
     }
@@ -52,7 +53,8 @@ pub(super) fn readout(p: Readout, random: &mut Random) -> Trial {
     let x = pools.put(Pool::Work, &numbers);
     let clean = pools.put(Pool::Cache, &clean);
     let out = pools.room(rows * READOUT_WIDTH);
-    let op = Owned::Readout { x, head, activation: activation(p.treatment), reads: p.reads.to_vec(), clean, out };
+    let activation = activation(p.treatment, most);
+    let op = Owned::Readout { x, head, activation, reads: p.reads.to_vec(), clean, out };
     Trial { op, pools, out, expected }
 }
 

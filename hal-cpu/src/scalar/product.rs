@@ -43,7 +43,7 @@ pub(crate) struct WeightRow<'w> {
 #[inline(always)]
 pub(crate) fn quantize_row(x: &[f32], activation: Activation, out: &mut [i16]) -> f32 {
     match activation {
-        Activation::A16Static { scale } => quantize_row_i16_static(x, scale, out),
+        Activation::A16Static { scale, .. } => quantize_row_i16_static(x, scale, out),
         Activation::A16 | Activation::F32 => quantize_row_i16(x, out),
     }
 }
