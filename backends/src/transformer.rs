@@ -182,6 +182,11 @@ impl<'a, D: Device> Transformer<'a, D> {
         &self.model.config
     }
 
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
     /// The applied patches.
     pub fn patches(&self) -> &Patches<'a> {
         &self.patches

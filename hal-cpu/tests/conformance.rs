@@ -9,7 +9,7 @@ use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics};
 /// The bounds of f32 arithmetic, for `fast-math` without `std` too: micromath's logarithm is off by 6.3e-5, less than a readout
 /// may be.
 fn profile(name: &str) -> Profile<'_> {
-    Profile { name, slack: 1.0, rounding: 0.0, unsupported: &[], most_products: MOST_PRODUCTS }
+    Profile { name, slack: 1.0, rounding: 0.0, floor: 0.0, unsupported: &[], most_products: MOST_PRODUCTS }
 }
 
 /// QEMU multiplies an oracle's f64 for a Hexagon some hundred times more slowly than this machine does.

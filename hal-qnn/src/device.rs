@@ -49,6 +49,15 @@ pub struct Counters {
     pub executed: u64,
 }
 
+impl Counters {
+    /// Counts a graph that was finalised.
+    fn built(&mut self, graph: Graph, rows: usize, operations: usize, finalize_us: u64) -> Built {
+        let cost = GraphCost { number: self.finalized as usize, operations, rows, finalize_us, ..GraphCost::default() };
+        self.finalized += 1;
+        Built { rows, graph, cost }
+    }
+}
+
 /// The NPU. It serves one model: a graph is found again by the place of its weights, which have to stay what they are.
 #[derive(Debug)]
 pub struct Qnn {
@@ -59,12 +68,56 @@ pub struct Qnn {
     staging: Staging,
 }
 
-/// A segment's graphs in one context, by their rows.
+/// Graphs of the same operations in one context, by their rows.
 #[derive(Debug)]
 struct Program {
-    graphs: Vec<(usize, Graph)>,
+    graphs: Vec<Built>,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+}
+
+/// A graph for so many rows.
+#[derive(Debug)]
+struct Built {
+    rows: usize,
+    graph: Graph,
+    cost: GraphCost,
+}
+
+/// What a graph has cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GraphCost {
+    /// Its place among all that the device was asked to build.
+    pub number: usize,
+    /// Operations of this project in it.
+    pub operations: usize,
+    /// Rows that it computes.
+    pub rows: usize,
+    /// Microseconds of building and finalising.
+    pub finalize_us: u64,
+    /// Executions.
+    pub executed: u64,
+    /// Microseconds of them all, as the caller of the library sees them.
+    pub execute_us: u64,
+}
+
+impl Program {
+    /// The graph of so many rows.
+    fn of_rows(&mut self, rows: usize) -> Option<&mut Built> {
+        self.graphs.iter_mut().find(|built| built.rows == rows)
+    }
+}
+
+/// Runs `work`, and says how many microseconds that took; 0 without a clock.
+fn timed<R>(work: impl FnOnce() -> R) -> (R, u64) {
+    #[cfg(feature = "std")]
+    {
+        let start = std::time::Instant::now();
+        let result = work();
+        (result, start.elapsed().as_micros().try_into().unwrap_or(u64::MAX))
+    }
+    #[cfg(not(feature = "std"))]
+    (work(), 0)
 }
 
 /// Buffers of ends, kept from one execution to the next.
@@ -91,6 +144,13 @@ impl Qnn {
     /// What was done so far.
     pub const fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What each graph has cost so far, in the order in which they were built.
+    pub fn costs(&self) -> Vec<GraphCost> {
+        let mut costs: Vec<_> = self.programs.values().flat_map(|p| p.graphs.iter().map(|built| built.cost)).collect();
+        costs.sort_by_key(|cost| cost.number);
+        costs
     }
 
     fn most_rows(&self) -> usize {
@@ -124,12 +184,12 @@ impl Qnn {
             self.programs.insert(key.clone(), program);
         }
         let Some(program) = self.programs.get_mut(&key) else { return Ok(()) };
-        let Some((_, graph)) = program.graphs.iter_mut().find(|(rows, _)| *rows == sizes.rows) else { return Ok(()) };
-        self.staging.take_ends(graph).map_err(at(0))?;
+        let Some(built) = program.graphs.iter_mut().find(|built| built.rows == sizes.rows) else { return Ok(()) };
+        self.staging.take_ends(&built.graph);
         for (input, buffer) in program.inputs.iter().zip(&mut self.staging.inputs) {
             fill(*input, segment, sizes, memory, buffer, &mut self.staging.mask);
         }
-        self.staging.execute(graph).map_err(at(0))?;
+        self.staging.execute(built).map_err(at(0))?;
         self.counters.executed += 1;
         for (output, halves) in program.outputs.iter().zip(&self.staging.outputs) {
             take(*output, segment, memory, halves, &mut self.staging.row);
@@ -143,11 +203,14 @@ impl Qnn {
         let context = Context::create(&self.session).map_err(first)?;
         let mut program = Program { graphs: Vec::new(), inputs: Vec::new(), outputs: Vec::new() };
         for &rows in &self.config.rows {
-            let mut builder = Builder::new(&context, &graph_name(rows)).map_err(first)?;
-            let ends = lower(&mut builder, segment, Sizes { rows, ..sizes });
-            (program.inputs, program.outputs) = ends.map_err(|(op, reason)| at(op)(reason))?;
-            program.graphs.push((rows, builder.finalize().map_err(first)?));
-            self.counters.finalized += 1;
+            let build = || {
+                let mut builder = Builder::new(&context, &graph_name(rows)).map_err(first)?;
+                let ends = lower(&mut builder, segment, Sizes { rows, ..sizes });
+                (program.inputs, program.outputs) = ends.map_err(|(op, reason)| at(op)(reason))?;
+                builder.finalize().map_err(first)
+            };
+            let (graph, us) = timed(build);
+            program.graphs.push(self.counters.built(graph?, rows, segment.ops.len(), us));
         }
         Ok(program)
     }
@@ -162,10 +225,13 @@ impl Qnn {
             let context = Context::create(&self.session)?;
             let mut graphs = Vec::new();
             for &rows in &self.config.rows {
-                let mut builder = Builder::new(&context, &graph_name(rows))?;
-                lower_head(&mut builder, &head, activation, rows)?;
-                graphs.push((rows, builder.finalize()?));
-                self.counters.finalized += 1;
+                let build = || -> Result<Graph, Reason> {
+                    let mut builder = Builder::new(&context, &graph_name(rows))?;
+                    lower_head(&mut builder, &head, activation, rows)?;
+                    Ok(builder.finalize()?)
+                };
+                let (graph, us) = timed(build);
+                graphs.push(self.counters.built(graph?, rows, 1, us));
             }
             self.programs.insert(key.clone(), Program { graphs, inputs: Vec::new(), outputs: Vec::new() });
         }
@@ -176,13 +242,12 @@ impl Qnn {
         for x in checked.x.chunks(most * width) {
             let rows = x.len() / width;
             let fits = self.fitting(rows)?;
-            let Some(program) = self.programs.get_mut(&key) else { break };
-            let Some((_, graph)) = program.graphs.iter_mut().find(|(rows, _)| *rows == fits) else { break };
-            self.staging.take_ends(graph)?;
+            let Some(built) = self.programs.get_mut(&key).and_then(|program| program.of_rows(fits)) else { break };
+            self.staging.take_ends(&built.graph);
             if let Some(buffer) = self.staging.inputs.first_mut() {
                 to_halves(x, buffer);
             }
-            self.staging.execute(graph)?;
+            self.staging.execute(built)?;
             self.counters.executed += 1;
             let halves = self.staging.outputs.first().map_or(&[][..], Vec::as_slice);
             for (halves, (read, out)) in by_rows(halves, vocab).take(rows).zip(reads.by_ref().zip(out.by_ref())) {
@@ -231,7 +296,7 @@ impl Device for Qnn {
 
 impl Staging {
     /// Buffers of a graph's sizes, the inputs' zero.
-    fn take_ends(&mut self, graph: &Graph) -> Result<(), Reason> {
+    fn take_ends(&mut self, graph: &Graph) {
         let resize = |buffers: &mut Vec<Vec<u16>>, lens: &mut dyn ExactSizeIterator<Item = usize>| {
             buffers.resize_with(lens.len(), Vec::new);
             for (buffer, len) in buffers.iter_mut().zip(lens) {
@@ -239,15 +304,17 @@ impl Staging {
                 buffer.resize(len, 0);
             }
         };
-        resize(&mut self.inputs, &mut graph.inputs().map(|end| end.shape.len().unwrap_or(0)));
-        resize(&mut self.outputs, &mut graph.outputs().map(|end| end.shape.len().unwrap_or(0)));
-        Ok(())
+        resize(&mut self.inputs, &mut graph.inputs().map(|end| end.shape.numbers().unwrap_or(0)));
+        resize(&mut self.outputs, &mut graph.outputs().map(|end| end.shape.numbers().unwrap_or(0)));
     }
 
-    fn execute(&mut self, graph: &mut Graph) -> Result<(), Reason> {
+    fn execute(&mut self, built: &mut Built) -> Result<(), Reason> {
         let inputs: Vec<&[u16]> = self.inputs.iter().map(Vec::as_slice).collect();
         let mut outputs: Vec<&mut [u16]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        Ok(graph.execute(&inputs, &mut outputs)?)
+        let (done, us) = timed(|| built.graph.execute(&inputs, &mut outputs));
+        built.cost.executed += 1;
+        built.cost.execute_us += us;
+        Ok(done?)
     }
 }
 

@@ -33,5 +33,5 @@ mod plan;
 mod readout;
 pub mod sys;
 
-pub use device::{Counters, Qnn, QnnConfig};
+pub use device::{Counters, GraphCost, Qnn, QnnConfig};
 pub use error::{DeviceError, QnnError, Reason, Status, Text};

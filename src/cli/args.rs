@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mobiedit::host::device::SOCS;
+use mobiedit::host::device::{ROWS, SOCS};
 use mobiedit::host::eval::selection::Shard;
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
@@ -102,6 +102,9 @@ pub(crate) struct DeviceArgs {
     /// The chip: sm8550, sm8650, sm8750, or its number in the vendor's SDK [default: what the library takes]
     #[arg(long, value_name = "CHIP", value_parser = parse_soc)]
     pub(crate) soc: Option<u32>,
+    /// Rows of the NPU's graphs: at least those of the longest prompt, and of all prompts of an edit from the subject on
+    #[arg(long, value_name = "N", default_value_t = ROWS as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) qnn_rows: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -158,6 +161,9 @@ pub(crate) struct EditArgs {
     pub(crate) search: SearchArgs,
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
+    /// Tell what each graph of the NPU cost, on stderr
+    #[arg(long)]
+    pub(crate) profile: bool,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]

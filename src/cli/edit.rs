@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use mobiedit::core::problem::{Problem, ProblemError};
 use mobiedit::core::{Config, ForwardBackend};
+use mobiedit::hal_qnn::GraphCost;
 use mobiedit::host::checkpoint::CheckpointFile;
+use mobiedit::host::device::HostDevice;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::export;
 use mobiedit::host::memory::peak_rss_bytes;
@@ -167,7 +169,11 @@ fn edit(
     let mut writer = EditsWriter::open(&args.folder.edits)?;
     ensure!(writer.edits().list() == edits.list(), "the edits folder has changed just now: run the command again");
     let checkpoint = checkpoint_file(session, &edits, request, &search, args);
-    let found = match find(session, &prompts, &search, &checkpoint, &interrupt)? {
+    let ended = find(session, &prompts, &search, &checkpoint, &interrupt)?;
+    if args.profile {
+        profile(session.transformer.device());
+    }
+    let found = match ended {
         Ended::Found(found) => found,
         Ended::Interrupted(bytes) => {
             checkpoint.store(&bytes).context("the interrupted edit could not be kept")?;
@@ -192,6 +198,21 @@ fn edit(
         print(&report, &shown)?
     }
     Ok(if report.success { Status::Done } else { Status::NotSuccessful })
+}
+
+/// Tells what the search cost on an NPU, graph by graph.
+fn profile(device: &HostDevice) {
+    let Some(npu) = device.npu() else {
+        return report::tell("profile: the CPU has no graphs");
+    };
+    report::tell("graph  operations  rows  finalised, ms  executed  each, ms  all, ms");
+    for GraphCost { number, operations, rows, finalize_us, executed, execute_us } in npu.costs() {
+        let [finalized, all] = [finalize_us, execute_us].map(|us| us as f64 / 1e3);
+        let each = all / executed.max(1) as f64;
+        report::tell(&format!(
+            "{number:>5}  {operations:>10}  {rows:>4}  {finalized:>13.1}  {executed:>8}  {each:>8.1}  {all:>7.1}"
+        ));
+    }
 }
 
 /// Searches, from the checkpoint if there is one, until the end or Ctrl-C.

@@ -104,7 +104,7 @@ impl RunArgs {
 
 impl DeviceArgs {
     fn backend(&self) -> Backend {
-        let npu = || QnnOptions { library: self.qnn_lib.clone(), soc: self.soc };
+        let npu = || QnnOptions { library: self.qnn_lib.clone(), soc: self.soc, rows: Some(self.qnn_rows as usize) };
         match self.backend {
             BackendArg::Cpu => Backend::Cpu,
             BackendArg::Qnn => Backend::Qnn(npu()),

@@ -8,7 +8,7 @@ use mobiedit_core::backend::{BackendError, BackendErrorKind};
 use mobiedit_hal_cpu::{CpuError, FastCpu};
 #[cfg(unix)]
 use mobiedit_hal_qnn::sys::{Interface, LogConfig, Session, SessionConfig};
-use mobiedit_hal_qnn::{Counters, Qnn, QnnConfig, QnnError};
+use mobiedit_hal_qnn::{Qnn, QnnConfig, QnnError};
 
 /// Which device is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct QnnOptions {
     pub library: Option<PathBuf>,
     /// The chip, by its number in the vendor's SDK; the library's own choice without one.
     pub soc: Option<u32>,
+    /// Rows of the larger graphs, [`ROWS`] without a number: more for longer prompts, for a batch is split, and a prompt is not.
+    pub rows: Option<usize>,
 }
 
 /// The library's name on Android and Linux.
@@ -39,8 +41,8 @@ pub const SOCS: [(&str, u32); 3] = [("sm8550", 43), ("sm8650", 57), ("sm8750", 6
 
 /// Rows of an NPU's smaller graphs.
 const FEW_ROWS: usize = 16;
-/// Least rows of its larger ones.
-const ROWS: usize = 64;
+/// Rows of its larger ones.
+pub const ROWS: usize = 64;
 
 /// A device of either kind.
 #[derive(Debug)]
@@ -74,39 +76,39 @@ impl BackendError for HostDeviceError {
 }
 
 impl HostDevice {
-    /// Opens a device for forward passes of `rows` rows.
+    /// Opens a device.
     ///
     /// # Errors
     /// A library that does not open, or gives no device.
-    pub fn open(backend: &Backend, rows: usize) -> Result<Self, QnnError> {
+    pub fn open(backend: &Backend) -> Result<Self, QnnError> {
         let cpu = || Self::Cpu(FastCpu::detect());
         match backend {
             Backend::Cpu => Ok(cpu()),
-            Backend::Qnn(options) => open_qnn(options, rows),
-            Backend::Auto(options) => Ok(open_qnn(options, rows).unwrap_or_else(|_| cpu())),
+            Backend::Qnn(options) => open_qnn(options),
+            Backend::Auto(options) => Ok(open_qnn(options).unwrap_or_else(|_| cpu())),
         }
     }
 
-    /// What an NPU has done so far; `None` on a CPU.
-    pub fn counters(&self) -> Option<Counters> {
+    /// The NPU; `None` on a CPU.
+    pub fn npu(&self) -> Option<&Qnn> {
         match self {
             Self::Cpu(_) => None,
-            Self::Qnn(npu) => Some(npu.counters()),
+            Self::Qnn(npu) => Some(npu),
         }
     }
 }
 
 #[cfg(unix)]
-fn open_qnn(options: &QnnOptions, rows: usize) -> Result<HostDevice, QnnError> {
+fn open_qnn(options: &QnnOptions) -> Result<HostDevice, QnnError> {
     let library = options.library.clone().unwrap_or_else(|| QNN_LIBRARY.into());
     let interface = Interface::open(&library)?;
     let session = Session::open(interface, &SessionConfig { log: LogConfig::SILENT, soc: options.soc })?;
-    let rows = [FEW_ROWS, rows.max(ROWS).next_multiple_of(32)].into();
+    let rows = [FEW_ROWS, options.rows.unwrap_or(ROWS).max(FEW_ROWS)].into();
     Ok(HostDevice::Qnn(Box::new(Qnn::new(session, QnnConfig { rows, ..QnnConfig::default() }))))
 }
 
 #[cfg(not(unix))]
-fn open_qnn(_: &QnnOptions, _: usize) -> Result<HostDevice, QnnError> {
+fn open_qnn(_: &QnnOptions) -> Result<HostDevice, QnnError> {
     Err(QnnError::Missing("a loader for this system"))
 }
 

@@ -121,6 +121,14 @@ pub enum SessionError {
         /// Asked for.
         mib: usize,
     },
+    /// A batch of the device is less than the prompts take at once.
+    #[error("these prompts take {need} rows at once, the NPU's graphs have {most}: give --qnn-rows {need}")]
+    DeviceRows {
+        /// Rows that are enough.
+        need: usize,
+        /// Rows of the device.
+        most: usize,
+    },
     /// The memory for activations is less than the prompts take at once.
     #[error("these prompts take {need} MiB for activations at once: give that with --memory-limit {need}")]
     Rows {
@@ -208,7 +216,7 @@ fn lend<T, E: From<SessionError>>(
             Precision::Static(StaticScales::new(config.spec.layers, scales).map_err(SessionError::from)?)
         }
     };
-    let device = HostDevice::open(&options.backend, options.rows.min(rows)).map_err(SessionError::from)?;
+    let device = HostDevice::open(&options.backend).map_err(SessionError::from)?;
     let rows = device.capabilities().max_rows.map_or(rows, |most| most.min(rows));
     let transformer = Transformer::new(*model, device, precision, &mut work_memory, &mut patches);
     work(&mut Session { tokenizer, model: *model, transformer, calibration, rows })
@@ -241,6 +249,9 @@ impl Session<'_> {
     /// # Errors
     /// [`SessionError::Rows`].
     pub fn check_rows(&self, rows: usize) -> Result<(), SessionError> {
+        if let Some(most) = self.transformer.device().capabilities().max_rows.filter(|most| rows > *most) {
+            return Err(SessionError::DeviceRows { need: rows, most });
+        }
         let need = mib(Transformer::<HostDevice>::work_len(&self.model.config, rows));
         if rows > self.rows { Err(SessionError::Rows { need }) } else { Ok(()) }
     }

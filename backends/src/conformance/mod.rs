@@ -10,7 +10,7 @@
 //! use mobiedit_backends::device::Device;
 //!
 //! fn my_device_conforms(device: &mut impl Device) {
-//!     let profile = Profile { name: "my device", slack: 1.0, rounding: 0.0, unsupported: &[], most_products: usize::MAX };
+//!     let profile = Profile { name: "my device", slack: 1.0, rounding: 0.0, floor: 0.0, unsupported: &[], most_products: usize::MAX };
 //!     let report = conformance::check(device, &profile, std::env::var("MOBIEDIT_CASE").ok().as_deref());
 //!     assert!(report.is_clean(), "{report}");
 //! }
@@ -52,6 +52,8 @@ pub struct Profile<'p> {
     pub slack: f64,
     /// Relative error allowed on top; 0 for f32 arithmetic.
     pub rounding: f64,
+    /// Absolute error allowed on top: what is lost below a device's smallest normal number; 0 for f32 arithmetic.
+    pub floor: f64,
     /// Beginnings of the ids of cases that the device does not support.
     pub unsupported: &'p [&'p str],
     /// Cases of more products ([`Case::products`]) are left out: `usize::MAX`, or what an emulator does in a minute.
@@ -146,7 +148,7 @@ pub fn check_case<D: Device>(case: &Case, device: &mut D, profile: &Profile<'_>)
     run(&mut trial, device)?;
     let out = trial.pools.slice(trial.out);
     for (i, (&x, &Expected { value, bound })) in out.iter().zip(&trial.expected).enumerate() {
-        let allowed = bound * profile.slack + profile.rounding * value.abs();
+        let allowed = bound * profile.slack + profile.rounding * value.abs() + profile.floor;
         let off = (f64::from(x) - value).abs();
         if off.is_nan() || off > allowed {
             return Err(format!("number {i} is {x}, {value} ± {allowed:e} was expected"));

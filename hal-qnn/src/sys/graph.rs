@@ -88,7 +88,7 @@ pub struct Shape {
 
 impl Shape {
     /// Numbers of the tensor, if they can be counted.
-    pub fn len(&self) -> Option<usize> {
+    pub fn numbers(&self) -> Option<usize> {
         self.dimensions.iter().try_fold(1_usize, |len, side| len.checked_mul(*side as usize))
     }
 }
@@ -341,11 +341,13 @@ impl Graph {
         let execute = required(self.context.table().graph_execute, "graphExecute")?;
         let fits = |tensors: &[Declared], lens: &mut dyn ExactSizeIterator<Item = usize>| {
             let same = tensors.len() == lens.len();
-            let odd = tensors.iter().zip(lens).find(|(tensor, len)| tensor.shape.len() != Some(*len));
+            let odd = tensors.iter().zip(lens).find(|(tensor, len)| tensor.shape.numbers() != Some(*len));
             match odd {
-                Some((tensor, given)) => {
-                    Err(QnnError::Buffer { tensor: tensor.id, need: tensor.shape.len().unwrap_or(usize::MAX), given })
-                }
+                Some((tensor, given)) => Err(QnnError::Buffer {
+                    tensor: tensor.id,
+                    need: tensor.shape.numbers().unwrap_or(usize::MAX),
+                    given,
+                }),
                 None if same => Ok(()),
                 None => Err(QnnError::Nothing("a buffer for every end")),
             }

@@ -7,7 +7,7 @@ use mobiedit_backends::conformance::{Case, Fill, Profile, cases, check, check_ca
 use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics};
 
 const PROFILE: Profile<'_> =
-    Profile { name: "scalar", slack: 1.0, rounding: 0.0, unsupported: &[], most_products: 20_000 };
+    Profile { name: "scalar", slack: 1.0, rounding: 0.0, floor: 0.0, unsupported: &[], most_products: 20_000 };
 
 fn with_device<R>(run: impl FnOnce(&mut Cpu<'_>) -> R) -> R {
     let lens = ScratchLens::with(11008, 100, 4);
