@@ -148,7 +148,7 @@ impl Status {
         if self == Self::SUCCESS { Ok(()) } else { Err(QnnError::Refused { call, status: self }) }
     }
 
-    /// In words, where a code is known that may be met before there is a context.
+    /// In words, where a code is known.
     const fn meaning(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "success",
@@ -163,6 +163,33 @@ impl Status {
             1009 => "the NPU's library does not load",
             1010 => "resource unavailable",
             1100 => "general error",
+            3110 => "not an operation of this NPU with these types",
+            5000 | 6000 => "invalid argument",
+            5001 | 5002 | 6001 => "invalid handle",
+            5003 | 6023 => "not finalised",
+            5004 => "a binary of another version",
+            5005 => "a binary that is not taken",
+            5006 | 5007 => "no binary is given",
+            5008 => "a binary for another configuration",
+            5010 => "invalid configuration",
+            5012 | 6031 => "aborted: the NPU was lost or is shut down",
+            5013 | 6033 => "timed out",
+            6002 => "no such graph",
+            6003 => "invalid name",
+            6004 | 7004 => "invalid tensor",
+            6005 => "invalid operation",
+            6007 => "an operation is not connected",
+            6020 => "not created",
+            6021 => "not optimised",
+            6022 => "not finalised: it does not fit the NPU",
+            6024 => "finalised already",
+            7001 => "invalid tensor handle",
+            7002 => "no such tensor",
+            7003 => "a tensor of that name exists",
+            7005 => "not supported for tensors",
+            13000 | 13001 => "invalid power request",
+            13002 | 13004 => "no such power vote",
+            13003 => "no communication with the NPU",
             4000 | 11002 => "initialisation failed",
             4003 => "not supported by the backend",
             4010 | 4012 | 14001 => "invalid configuration",

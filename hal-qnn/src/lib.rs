@@ -27,11 +27,17 @@ extern crate alloc;
 extern crate std;
 
 mod device;
+mod ends;
 mod error;
+#[cfg(test)]
+mod faults;
 mod lower;
 mod plan;
+mod program;
 mod readout;
+mod saved;
 pub mod sys;
 
-pub use device::{Counters, GraphCost, Qnn, QnnConfig};
+pub use device::{Counters, Qnn, QnnConfig, Store};
 pub use error::{DeviceError, QnnError, Reason, Status, Text};
+pub use program::GraphCost;

@@ -45,8 +45,58 @@ pub(crate) enum Output {
     Add(usize),
 }
 
+impl Input {
+    /// As numbers, for a file.
+    pub(crate) fn code(self) -> (usize, usize) {
+        match self {
+            Self::Slot(index) => (0, index),
+            Self::CachedKeys(index) => (1, index),
+            Self::CachedValues(index) => (2, index),
+            Self::Mask(index) => (3, index),
+            Self::SideU(index) => (4, index),
+            Self::SideLambda(index) => (5, index),
+        }
+    }
+
+    /// From such numbers.
+    pub(crate) fn of_code((kind, index): (u32, u32)) -> Option<Self> {
+        let index = index as usize;
+        Some(match kind {
+            0 => Self::Slot(index),
+            1 => Self::CachedKeys(index),
+            2 => Self::CachedValues(index),
+            3 => Self::Mask(index),
+            4 => Self::SideU(index),
+            5 => Self::SideLambda(index),
+            _ => return None,
+        })
+    }
+}
+
+impl Output {
+    /// As numbers, for a file.
+    pub(crate) fn code(self) -> (usize, usize) {
+        match self {
+            Self::Store(index) => (0, index),
+            Self::Add(index) => (1, index),
+        }
+    }
+
+    /// From such numbers.
+    pub(crate) fn of_code((kind, index): (u32, u32)) -> Option<Self> {
+        match kind {
+            0 => Some(Self::Store(index as usize)),
+            1 => Some(Self::Add(index as usize)),
+            _ => None,
+        }
+    }
+}
+
 /// Added to scores of positions that a row does not see. More than any score, and far from the largest half.
 pub(crate) const HIDDEN: f32 = -30_000.0;
+
+/// Raised whenever the same operations become other nodes: what was kept of older ones is not taken any more.
+pub(crate) const LOWERING: u32 = 1;
 
 /// Sizes of a graph that a segment's key leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +106,7 @@ pub(crate) struct Sizes {
     pub(crate) patches: usize,
 }
 
-/// An operation that could not be made a node.
+/// An operation, by its place in the segment, that could not be made a node.
 type Refused = (usize, Reason);
 
 /// A built graph's ends.
@@ -95,10 +145,11 @@ pub(crate) fn lower_head(
     head: &Matrix<'_>,
     activation: Activation,
     rows: usize,
-) -> Result<(), Reason> {
+) -> Result<Ends, Reason> {
     let x = builder.tensor(TensorType::APP_WRITE, floats(&[rows, head.cols()]))?;
     let out = builder.tensor(TensorType::APP_READ, floats(&[rows, head.rows()]))?;
-    product(builder, x, *head, None, activation, rows, out)
+    product(builder, x, *head, None, activation, rows, out)?;
+    Ok(([Input::Slot(0)].into(), [Output::Store(1)].into()))
 }
 
 /// What a slot holds while a graph is built.

@@ -2,7 +2,9 @@
 //! found again. It builds nothing.
 
 use alloc::vec::Vec;
+use core::hash::Hasher;
 
+use mobiedit_backends::identity::Fnv;
 use mobiedit_backends::op::{Activation, Op, Pool, RopePairs, Slot};
 use mobiedit_backends::weights::{Format, Matrix};
 
@@ -160,8 +162,9 @@ impl Segment<'_> {
         all.max().unwrap_or(0)
     }
 
-    /// The same for the same operations on the same weights, whatever the rows, the cache, the patches.
-    pub(crate) fn key(&self) -> Key {
+    /// The same for the same operations on the same weights, whatever the rows, the cache, the patches. `matrix` tells which
+    /// weights.
+    pub(crate) fn key(&self, matrix: impl Fn(&Matrix<'_>) -> [u64; 5]) -> Key {
         let mut key = Vec::new();
         for op in self.ops {
             let (reads, written) = slots(op);
@@ -178,7 +181,7 @@ impl Segment<'_> {
                     key.extend([2, u64::from(has_side(op))]);
                     key.extend(treatment(activation));
                     key.extend(matrix(&weight));
-                    key.extend(bias.iter().flat_map(matrix));
+                    key.extend(bias.iter().flat_map(&matrix));
                 }
                 Op::Rope { head_dim, pairs, .. } => {
                     key.extend([3, head_dim as u64, u64::from(pairs == RopePairs::Halves)]);
@@ -196,7 +199,7 @@ impl Segment<'_> {
 }
 
 /// The key of a head's logits.
-pub(crate) fn head_key(head: &Matrix<'_>, activation: Activation) -> Key {
+pub(crate) fn head_key(head: &Matrix<'_>, activation: Activation, matrix: impl Fn(&Matrix<'_>) -> [u64; 5]) -> Key {
     let mut key = Vec::from([7]);
     key.extend(treatment(activation));
     key.extend(matrix(head));
@@ -213,17 +216,24 @@ fn treatment(activation: Activation) -> [u64; 2] {
     }
 }
 
-/// Where the weights lie, their shape, and samples of what they are: other weights may come to lie in the same place.
-fn matrix(matrix: &Matrix<'_>) -> [u64; 5] {
+/// Weights by where they lie, their shape, and samples of what they are: others may come to lie in the same place.
+pub(crate) fn by_place(matrix: &Matrix<'_>) -> [u64; 5] {
     const SAMPLES: usize = 64;
     let bytes = matrix.bytes();
     let step = bytes.len().div_ceil(8 * SAMPLES).max(1) * 8;
-    let mut sample = 0xcbf2_9ce4_8422_2325_u64;
-    for chunk in bytes.chunks(step) {
-        let mut word = [0; 8];
-        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        sample = (sample ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
-    }
+    let mut sample = Fnv::default();
+    bytes.chunks(step).for_each(|chunk| sample.write(chunk.get(..8).unwrap_or(chunk)));
+    shaped(matrix, bytes.as_ptr().addr() as u64, sample.finish())
+}
+
+/// Weights by what they are, wherever they lie.
+pub(crate) fn by_content(matrix: &Matrix<'_>) -> [u64; 5] {
+    let mut content = Fnv::default();
+    content.write(matrix.bytes());
+    shaped(matrix, 0, content.finish())
+}
+
+fn shaped(matrix: &Matrix<'_>, place: u64, content: u64) -> [u64; 5] {
     let format = match matrix.format() {
         Format::F32 => 0,
         Format::F16 => 1,
@@ -235,5 +245,5 @@ fn matrix(matrix: &Matrix<'_>) -> [u64; 5] {
         Format::Q6K => 7,
         _ => 8,
     };
-    [bytes.as_ptr().addr() as u64, format, matrix.rows() as u64, matrix.cols() as u64, sample]
+    [place, format, matrix.rows() as u64, matrix.cols() as u64, content]
 }

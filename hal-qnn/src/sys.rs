@@ -2,6 +2,7 @@
 //!
 //! It is the only module of the crate with `unsafe` code. Layers, top down:
 //! - [`Graph`], which [`Builder`] makes in a [`Context`]: what is executed;
+//! - [`Burst`]: a vote for the highest clocks;
 //! - [`Session`]: a log, a backend and a device of one library, given back in order;
 //! - [`Interface`]: a library that was found to be the NPU's, in a version whose layout is known here. `library` opens one
 //!   by its path (feature `std`), with `stdout` kept clean meanwhile;
@@ -14,7 +15,7 @@
 pub mod config;
 mod context;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod graph;
 mod interface;
 #[cfg(target_pointer_width = "64")]
@@ -22,6 +23,7 @@ mod layout;
 #[cfg(all(feature = "std", unix))]
 mod library;
 mod log;
+mod power;
 mod session;
 #[cfg(all(feature = "std", unix))]
 mod stdout;
@@ -34,4 +36,5 @@ pub use context::Context;
 pub use graph::{Builder, Constant, End, Graph, Node, Quantize, Shape, TensorId, Value};
 pub use interface::{Interface, Versions};
 pub use log::LogConfig;
+pub use power::{Burst, Clocks, Infrastructure, PowerConfig};
 pub use session::{Session, SessionConfig};

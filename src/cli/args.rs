@@ -105,6 +105,9 @@ pub(crate) struct DeviceArgs {
     /// Rows of the NPU's graphs: at least those of the longest prompt, and of all prompts of an edit from the subject on
     #[arg(long, value_name = "N", default_value_t = ROWS as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) qnn_rows: u32,
+    /// Keep the NPU's finalised graphs in this folder: the next run of the same model on the same chip and library reads them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) qnn_cache: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -292,6 +295,11 @@ pub(crate) struct InspectArgs {
     /// The model file [default: the built-in fact model]
     #[arg(value_name = "MODEL.gguf")]
     pub(crate) model: Option<PathBuf>,
+    /// List what forward passes can run on, with versions, instead
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) backends: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

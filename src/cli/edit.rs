@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use mobiedit::core::problem::{Problem, ProblemError};
 use mobiedit::core::{Config, ForwardBackend};
-use mobiedit::hal_qnn::GraphCost;
+use mobiedit::hal_qnn::sys::Burst;
+use mobiedit::hal_qnn::{Counters, GraphCost, Qnn, QnnError};
 use mobiedit::host::checkpoint::CheckpointFile;
 use mobiedit::host::device::HostDevice;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
@@ -169,10 +170,13 @@ fn edit(
     let mut writer = EditsWriter::open(&args.folder.edits)?;
     ensure!(writer.edits().list() == edits.list(), "the edits folder has changed just now: run the command again");
     let checkpoint = checkpoint_file(session, &edits, request, &search, args);
+    let burst = session.transformer.device().npu().map(Qnn::burst);
     let ended = find(session, &prompts, &search, &checkpoint, &interrupt)?;
     if args.profile {
-        profile(session.transformer.device());
+        profile(session.transformer.device(), burst.as_ref());
     }
+    drop(burst);
+    rejected_graphs(session.transformer.device());
     let found = match ended {
         Ended::Found(found) => found,
         Ended::Interrupted(bytes) => {
@@ -201,16 +205,31 @@ fn edit(
 }
 
 /// Tells what the search cost on an NPU, graph by graph.
-fn profile(device: &HostDevice) {
-    let Some(npu) = device.npu() else {
+fn profile(device: &HostDevice, burst: Option<&Result<Burst, QnnError>>) {
+    let (Some(npu), Some(burst)) = (device.npu(), burst) else {
         return report::tell("profile: the CPU has no graphs");
     };
-    report::tell("graph  operations  rows  finalised, ms  executed  each, ms  all, ms");
-    for GraphCost { number, operations, rows, finalize_us, executed, execute_us } in npu.costs() {
-        let [finalized, all] = [finalize_us, execute_us].map(|us| us as f64 / 1e3);
+    match burst {
+        Ok(_) => report::tell("clocks: the highest, voted for while searching"),
+        Err(error) => report::tell(&format!("clocks: no vote, {error}")),
+    }
+    let Counters { finalized, restored, executed, .. } = npu.counters();
+    report::tell(&format!("{finalized} graphs finalised, {restored} read, {executed} executions"));
+    report::tell("graph  operations  rows  made, ms  executed  each, ms  all, ms");
+    for GraphCost { number, operations, rows, made_us, executed, execute_us } in npu.costs() {
+        let [made, all] = [made_us, execute_us].map(|us| us as f64 / 1e3);
         let each = all / executed.max(1) as f64;
         report::tell(&format!(
-            "{number:>5}  {operations:>10}  {rows:>4}  {finalized:>13.1}  {executed:>8}  {each:>8.1}  {all:>7.1}"
+            "{number:>5}  {operations:>10}  {rows:>4}  {made:>8.1}  {executed:>8}  {each:>8.1}  {all:>7.1}"
+        ));
+    }
+}
+
+/// Says that what was kept of graphs could not be used.
+fn rejected_graphs(device: &HostDevice) {
+    if let Some(Counters { rejected: rejected @ 1.., .. }) = device.npu().map(Qnn::counters) {
+        report::note(&format!(
+            "{rejected} files of --qnn-cache were damaged or not taken by the library, and made anew"
         ));
     }
 }

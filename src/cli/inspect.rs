@@ -7,6 +7,7 @@ use mobiedit::backends::gguf::Gguf;
 use mobiedit::backends::model::Model;
 use mobiedit::backends::patches::Patches;
 use mobiedit::core::{Config, Footprint, Limits};
+use mobiedit::host::device::available;
 use mobiedit::host::export::architecture_name;
 use mobiedit::host::model_file::ModelFile;
 use mobiedit::host::prompts::ESSENCES;
@@ -53,6 +54,18 @@ struct EditFootprint {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<Status> {
+    if args.backends {
+        let all = available(&args.device.npu());
+        if args.output.json {
+            report::json(&all)?
+        } else {
+            all.iter().try_for_each(|device| {
+                let state = if device.opens { "" } else { "not available: " };
+                writeln!(Stdout, "{}  {state}{}", device.backend, device.what)
+            })?
+        }
+        return Ok(Status::Done);
+    }
     let report = ModelFile::open(args.model.as_deref())?.with_model(describe)?;
     if args.output.json {
         report::json(&report)?

@@ -104,11 +104,19 @@ impl RunArgs {
 
 impl DeviceArgs {
     fn backend(&self) -> Backend {
-        let npu = || QnnOptions { library: self.qnn_lib.clone(), soc: self.soc, rows: Some(self.qnn_rows as usize) };
         match self.backend {
             BackendArg::Cpu => Backend::Cpu,
-            BackendArg::Qnn => Backend::Qnn(npu()),
-            BackendArg::Auto => Backend::Auto(npu()),
+            BackendArg::Qnn => Backend::Qnn(self.npu()),
+            BackendArg::Auto => Backend::Auto(self.npu()),
+        }
+    }
+
+    fn npu(&self) -> QnnOptions {
+        QnnOptions {
+            library: self.qnn_lib.clone(),
+            soc: self.soc,
+            rows: Some(self.qnn_rows as usize),
+            cache: self.qnn_cache.clone(),
         }
     }
 }

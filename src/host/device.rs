@@ -1,5 +1,7 @@
 //! The device that a session runs on: this machine's CPU, or an NPU through its vendor's library. Computes nothing itself.
 
+use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use mobiedit_backends::device::{Capabilities, Device, Memory};
@@ -7,8 +9,13 @@ use mobiedit_backends::op::Op;
 use mobiedit_core::backend::{BackendError, BackendErrorKind};
 use mobiedit_hal_cpu::{CpuError, FastCpu};
 #[cfg(unix)]
-use mobiedit_hal_qnn::sys::{Interface, LogConfig, Session, SessionConfig};
-use mobiedit_hal_qnn::{Qnn, QnnConfig, QnnError};
+use mobiedit_hal_qnn::sys::table::Version;
+#[cfg(unix)]
+use mobiedit_hal_qnn::sys::{Interface, LogConfig, Session, SessionConfig, Versions};
+use mobiedit_hal_qnn::{Qnn, QnnConfig, QnnError, Store};
+use serde::Serialize;
+
+use crate::host::atomic_file;
 
 /// Which device is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +38,30 @@ pub struct QnnOptions {
     pub soc: Option<u32>,
     /// Rows of the larger graphs, [`ROWS`] without a number: more for longer prompts, for a batch is split, and a prompt is not.
     pub rows: Option<usize>,
+    /// The folder in which finalised graphs are kept; none are without one.
+    pub cache: Option<PathBuf>,
+}
+
+/// Finalised graphs in a folder, one file per program. What cannot be read or written is made again.
+#[derive(Debug)]
+struct GraphFolder(PathBuf);
+
+impl GraphFolder {
+    fn path(&self, key: u64) -> PathBuf {
+        self.0.join(format!("{key:016x}.qnn"))
+    }
+}
+
+impl Store for GraphFolder {
+    fn load(&mut self, key: u64) -> Option<Vec<u8>> {
+        fs::read(self.path(key)).ok()
+    }
+
+    fn store(&mut self, key: u64, bytes: &[u8]) {
+        // A cache that cannot be written costs time the next time, and nothing now.
+        let _unwritten = fs::create_dir_all(&self.0)
+            .and_then(|()| atomic_file::write(&self.path(key), |file| file.write_all(bytes)));
+    }
 }
 
 /// The library's name on Android and Linux.
@@ -98,13 +129,54 @@ impl HostDevice {
     }
 }
 
+/// A device that a session could run on, or why it could not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Available {
+    /// "cpu" or "qnn".
+    pub backend: &'static str,
+    /// Whether it opens.
+    pub opens: bool,
+    /// Its instructions or its versions, or why it does not open.
+    pub what: String,
+}
+
+/// What there is to run on.
+pub fn available(options: &QnnOptions) -> Vec<Available> {
+    let level = format!("{:?}", FastCpu::detect().level());
+    let npu = describe_qnn(options);
+    vec![
+        Available { backend: "cpu", opens: true, what: level },
+        Available { backend: "qnn", opens: npu.is_ok(), what: npu.unwrap_or_else(|error| error.to_string()) },
+    ]
+}
+
+#[cfg(unix)]
+fn describe_qnn(options: &QnnOptions) -> Result<String, QnnError> {
+    let library = options.library.clone().unwrap_or_else(|| QNN_LIBRARY.into());
+    let Versions { api, backend, build_id } = Interface::open(&library)?.versions()?;
+    open_qnn(options)?;
+    let version = |v: Version| format!("{}.{}.{}", v.major, v.minor, v.patch);
+    let soc = options.soc.map_or_else(|| "its own choice".to_owned(), |soc| soc.to_string());
+    let (core, htp) = (version(api.core), version(backend.backend));
+    Ok(format!("core API {core}, HTP API {htp}, build {build_id}, chip {soc}"))
+}
+
+#[cfg(not(unix))]
+fn describe_qnn(options: &QnnOptions) -> Result<String, QnnError> {
+    open_qnn(options).map(|_| String::new())
+}
+
 #[cfg(unix)]
 fn open_qnn(options: &QnnOptions) -> Result<HostDevice, QnnError> {
     let library = options.library.clone().unwrap_or_else(|| QNN_LIBRARY.into());
     let interface = Interface::open(&library)?;
     let session = Session::open(interface, &SessionConfig { log: LogConfig::SILENT, soc: options.soc })?;
     let rows = [FEW_ROWS, options.rows.unwrap_or(ROWS).max(FEW_ROWS)].into();
-    Ok(HostDevice::Qnn(Box::new(Qnn::new(session, QnnConfig { rows, ..QnnConfig::default() }))))
+    let npu = Qnn::new(session, QnnConfig { rows, ..QnnConfig::default() });
+    Ok(HostDevice::Qnn(Box::new(match &options.cache {
+        Some(folder) => npu.with_store(Box::new(GraphFolder(folder.clone()))),
+        None => npu,
+    })))
 }
 
 #[cfg(not(unix))]

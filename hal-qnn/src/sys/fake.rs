@@ -1,37 +1,48 @@
 //! A QNN library for tests: a table whose functions note that they were called, and fail on request. It computes nothing.
 
 use core::cell::RefCell;
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{null, without_provenance_mut};
 use std::boxed::Box;
+use std::ffi::CString;
 use std::thread_local;
 use std::vec::Vec;
 
-use super::config::{BackendConfig, DeviceConfig};
+use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
 use super::interface::Interface;
+use super::power::{Clocks, Infrastructure, PowerConfig};
 use super::table::{
-    ApiVersion, BackendHandle, DeviceHandle, HTP, InterfaceV2, LogCallback, LogHandle, LogLevel, Provider, Table,
-    Version,
+    ApiVersion, BackendHandle, ContextHandle, DeviceHandle, GraphHandle, HTP, InterfaceV2, LogCallback, LogHandle,
+    LogLevel, ProfileHandle, Provider, SignalHandle, Table, Version,
 };
+use super::tensor::{OpConfig, Tensor};
 use crate::error::{QnnError, Status};
 
 /// What the library of this thread is to do, and what was done with it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fake {
+pub(crate) struct Fake {
     /// The list that it gives; none at all by default.
-    pub(super) providers: Option<Vec<*const Provider>>,
+    pub(crate) providers: Option<Vec<*const Provider>>,
     /// The call that fails, and how.
-    pub(super) fails: Option<(&'static str, u64)>,
+    pub(crate) fails: Option<(&'static str, u64)>,
     /// The call that succeeds without a result.
-    pub(super) nothing: Option<&'static str>,
+    pub(crate) nothing: Option<&'static str>,
     /// Calls of functions that make or free something, with its handle; 0 if none was made.
-    pub(super) calls: Vec<(&'static str, usize)>,
+    pub(crate) calls: Vec<(&'static str, usize)>,
     /// The log handles given to backend and device.
-    pub(super) logs: Vec<usize>,
+    pub(crate) logs: Vec<usize>,
     /// The level of the log.
-    pub(super) level: Option<LogLevel>,
+    pub(crate) level: Option<LogLevel>,
     /// The first words of the device's own configuration.
-    pub(super) soc: Option<[u32; 3]>,
+    pub(crate) soc: Option<[u32; 3]>,
+    /// Calls of the function that fails before it does.
+    pub(crate) after: usize,
+    /// Tensors declared so far.
+    pub(crate) tensors: u32,
+    /// The operations that were added, by their names, with the numbers of their inputs.
+    pub(crate) nodes: Vec<(CString, u32)>,
+    /// The clocks' functions.
+    pub(crate) clocks: Option<*const Infrastructure>,
 }
 
 thread_local! {
@@ -40,22 +51,27 @@ thread_local! {
 
 impl Fake {
     /// A library in which one call fails.
-    pub(super) fn failing(call: &'static str, status: u64) -> Self {
+    pub(crate) fn failing(call: &'static str, status: u64) -> Self {
         Self { fails: Some((call, status)), ..Self::default() }
     }
 
+    /// A library in which one call fails after it has succeeded so many times.
+    pub(crate) fn failing_after(after: usize, call: &'static str, status: u64) -> Self {
+        Self { after, ..Self::failing(call, status) }
+    }
+
     /// A library in which one call gives a null pointer.
-    pub(super) fn giving_nothing(call: &'static str) -> Self {
+    pub(crate) fn giving_nothing(call: &'static str) -> Self {
         Self { nothing: Some(call), ..Self::default() }
     }
 
     /// Makes it this thread's library.
-    pub(super) fn install(self) {
+    pub(crate) fn install(self) {
         FAKE.set(self);
     }
 
     /// This thread's library as it is now.
-    pub(super) fn installed() -> Self {
+    pub(crate) fn installed() -> Self {
         FAKE.with_borrow(Clone::clone)
     }
 
@@ -63,9 +79,22 @@ impl Fake {
         self.fails.filter(|(fails, _)| *fails == call).map_or(Status::SUCCESS, |(_, status)| Status(status))
     }
 
+    /// The answer to a call that is not noted yet.
+    fn answer_now(&self, call: &'static str) -> Status {
+        let before = self.calls.iter().filter(|(known, _)| *known == call).count();
+        if before < self.after { Status::SUCCESS } else { self.answer(call) }
+    }
+
+    /// Notes a call that makes nothing to be freed.
+    fn note(&mut self, call: &'static str, handle: *mut c_void) -> Status {
+        let status = self.answer_now(call);
+        self.calls.push((call, handle.addr()));
+        status
+    }
+
     /// Notes a call that makes the object `handle`, and says whether it is made.
     fn make(&mut self, call: &'static str, handle: usize) -> (usize, Status) {
-        let status = self.answer(call);
+        let status = self.answer_now(call);
         let made = if status == Status::SUCCESS && self.nothing != Some(call) { handle } else { 0 };
         self.calls.push((call, made));
         (made, status)
@@ -78,12 +107,12 @@ impl Fake {
 }
 
 /// The error of a call that failed.
-pub(super) fn refused(call: &'static str, status: u64) -> QnnError {
+pub(crate) fn refused(call: &'static str, status: u64) -> QnnError {
     QnnError::Refused { call, status: Status(status) }
 }
 
 /// The library's interface with a table that was changed.
-pub(super) fn interface(change: fn(&mut Table)) -> Interface {
+pub(crate) fn interface(change: fn(&mut Table)) -> Interface {
     let core = Version { major: 2, minor: 40, patch: 0 };
     // SAFETY: the interface is whole, and never freed.
     unsafe { Interface::from_ptr(leaked(HTP, core, change)) }.unwrap()
@@ -110,26 +139,27 @@ fn table() -> Table {
         backend_get_api_version: Some(backend_get_api_version),
         backend_get_build_id: Some(backend_get_build_id),
         unused_5: [None; 2],
-        backend_validate_op_config: None,
+        backend_validate_op_config: Some(backend_validate_op_config),
         backend_free: Some(backend_free),
-        context_create: None,
+        context_create: Some(context_create),
         unused_10: [None],
-        context_get_binary_size: None,
-        context_get_binary: None,
-        context_create_from_binary: None,
-        context_free: None,
-        graph_create: None,
+        context_get_binary_size: Some(context_get_binary_size),
+        context_get_binary: Some(context_get_binary),
+        context_create_from_binary: Some(context_create_from_binary),
+        context_free: Some(context_free),
+        graph_create: Some(graph_create),
         unused_16: [None; 2],
-        graph_add_node: None,
-        graph_finalize: None,
-        graph_retrieve: None,
-        graph_execute: None,
+        graph_add_node: Some(graph_add_node),
+        graph_finalize: Some(graph_finalize),
+        graph_retrieve: Some(graph_retrieve),
+        graph_execute: Some(graph_execute),
         unused_22: [None; 2],
-        tensor_create_graph_tensor: None,
+        tensor_create_graph_tensor: Some(tensor_create_graph_tensor),
         log_create: Some(log_create),
         unused_26: [None],
         log_free: Some(log_free),
-        unused_28: [None; 12],
+        unused_28: [None; 11],
+        device_get_infrastructure: Some(device_get_infrastructure),
         device_create: Some(device_create),
         unused_41: [None; 2],
         device_free: Some(device_free),
@@ -247,4 +277,222 @@ unsafe extern "C" fn backend_free(backend: BackendHandle) -> Status {
 /// None is needed: the handle is noted only.
 unsafe extern "C" fn device_free(device: DeviceHandle) -> Status {
     FAKE.with_borrow_mut(|fake| fake.free("deviceFree", device.0))
+}
+
+/// # Safety
+/// The last argument can be written to.
+unsafe extern "C" fn context_create(
+    _: BackendHandle,
+    _: DeviceHandle,
+    configs: *const *const ContextConfig,
+    context: *mut ContextHandle,
+) -> Status {
+    assert!(configs.is_null());
+    FAKE.with_borrow_mut(|fake| {
+        let (handle, status) = fake.make("contextCreate", 4);
+        // SAFETY: the caller's promise.
+        unsafe { *context = ContextHandle(without_provenance_mut(handle)) };
+        status
+    })
+}
+
+/// # Safety
+/// The place can be written to.
+unsafe extern "C" fn context_get_binary_size(context: ContextHandle, bytes: *mut u64) -> Status {
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe { *bytes = BINARY.len() as u64 };
+        fake.note("contextGetBinarySize", context.0)
+    })
+}
+
+/// What the fake saves of every context.
+const BINARY: [u8; 5] = *b"saved";
+
+/// # Safety
+/// So many bytes, and the last argument, can be written to.
+unsafe extern "C" fn context_get_binary(
+    context: ContextHandle,
+    buffer: *mut c_void,
+    bytes: u64,
+    written: *mut u64,
+) -> Status {
+    assert_eq!(bytes, BINARY.len() as u64);
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            buffer.cast::<[u8; BINARY.len()]>().write(BINARY);
+            *written = if fake.nothing == Some("contextGetBinary") { 0 } else { bytes };
+        }
+        fake.note("contextGetBinary", context.0)
+    })
+}
+
+/// # Safety
+/// So many bytes can be read, and the place of the handle can be written to.
+unsafe extern "C" fn context_create_from_binary(
+    _: BackendHandle,
+    _: DeviceHandle,
+    _: *const *const ContextConfig,
+    binary: *const c_void,
+    bytes: u64,
+    context: *mut ContextHandle,
+    _: ProfileHandle,
+) -> Status {
+    // SAFETY: the caller's promise.
+    assert_eq!(unsafe { core::slice::from_raw_parts(binary.cast::<u8>(), bytes as usize) }, BINARY);
+    FAKE.with_borrow_mut(|fake| {
+        let (handle, status) = fake.make("contextCreateFromBinary", 4);
+        // SAFETY: the caller's promise.
+        unsafe { *context = ContextHandle(without_provenance_mut(handle)) };
+        status
+    })
+}
+
+/// # Safety
+/// None is needed: the handle is noted only.
+unsafe extern "C" fn context_free(context: ContextHandle, _: ProfileHandle) -> Status {
+    FAKE.with_borrow_mut(|fake| fake.free("contextFree", context.0))
+}
+
+/// # Safety
+/// The last argument can be written to.
+unsafe extern "C" fn graph_create(
+    context: ContextHandle,
+    name: *const c_char,
+    _: *const *const GraphConfig,
+    graph: *mut GraphHandle,
+) -> Status {
+    // SAFETY: a graph's name, and the caller's promise.
+    unsafe { graph_retrieve_as("graphCreate", context, name, graph) }
+}
+
+/// # Safety
+/// The last argument can be written to.
+unsafe extern "C" fn graph_retrieve(context: ContextHandle, name: *const c_char, graph: *mut GraphHandle) -> Status {
+    // SAFETY: a graph's name, and the caller's promise.
+    unsafe { graph_retrieve_as("graphRetrieve", context, name, graph) }
+}
+
+/// # Safety
+/// The name ends with zero; the last argument can be written to.
+unsafe fn graph_retrieve_as(
+    call: &'static str,
+    context: ContextHandle,
+    name: *const c_char,
+    graph: *mut GraphHandle,
+) -> Status {
+    assert_eq!(context.0.addr(), 4);
+    // SAFETY: the caller's promise.
+    assert!(!unsafe { CStr::from_ptr(name) }.is_empty());
+    FAKE.with_borrow_mut(|fake| {
+        let (handle, status) = fake.make(call, 5);
+        // SAFETY: the caller's promise.
+        unsafe { *graph = GraphHandle(without_provenance_mut(handle)) };
+        status
+    })
+}
+
+/// # Safety
+/// The tensor is of version 1, and can be written to.
+unsafe extern "C" fn tensor_create_graph_tensor(graph: GraphHandle, tensor: *mut Tensor) -> Status {
+    FAKE.with_borrow_mut(|fake| {
+        fake.tensors += 1;
+        // SAFETY: the caller's promise.
+        unsafe { (*tensor).value.v1.id = 100 + fake.tensors };
+        fake.note("tensorCreateGraphTensor", graph.0)
+    })
+}
+
+/// # Safety
+/// What the operation points to can be read.
+unsafe extern "C" fn backend_validate_op_config(backend: BackendHandle, operation: OpConfig) -> Status {
+    assert_eq!((operation.version, operation.v1.outputs_len), (1, 1));
+    FAKE.with_borrow_mut(|fake| fake.note("backendValidateOpConfig", backend.0))
+}
+
+/// # Safety
+/// What the operation points to can be read.
+unsafe extern "C" fn graph_add_node(graph: GraphHandle, operation: OpConfig) -> Status {
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        let kind = unsafe { CStr::from_ptr(operation.v1.kind) };
+        fake.nodes.push((kind.into(), operation.v1.inputs_len));
+        fake.note("graphAddNode", graph.0)
+    })
+}
+
+/// # Safety
+/// None is needed: the handle is noted only.
+unsafe extern "C" fn graph_finalize(graph: GraphHandle, _: ProfileHandle, _: SignalHandle) -> Status {
+    FAKE.with_borrow_mut(|fake| fake.note("graphFinalize", graph.0))
+}
+
+/// Fills every output with 1 in half precision, as many bytes as its dimensions say, whatever its buffer has: as the library does.
+///
+/// # Safety
+/// The tensors are of version 1, and each output's buffer is as large as its dimensions.
+unsafe extern "C" fn graph_execute(
+    graph: GraphHandle,
+    _: *const Tensor,
+    _: u32,
+    outputs: *mut Tensor,
+    len: u32,
+    _: ProfileHandle,
+    _: SignalHandle,
+) -> Status {
+    // SAFETY: the caller's promise.
+    for tensor in unsafe { core::slice::from_raw_parts(outputs, len as usize) } {
+        // SAFETY: the same.
+        unsafe {
+            let v1 = tensor.value.v1;
+            let sides = core::slice::from_raw_parts(v1.dimensions, v1.rank as usize);
+            let numbers = sides.iter().product::<u32>() as usize;
+            core::slice::from_raw_parts_mut(v1.buffer.data.cast::<u16>(), numbers).fill(0x3c00);
+        }
+    }
+    FAKE.with_borrow_mut(|fake| fake.note("graphExecute", graph.0))
+}
+
+/// # Safety
+/// The place can be written to.
+unsafe extern "C" fn device_get_infrastructure(infrastructure: *mut *const c_void) -> Status {
+    FAKE.with_borrow(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe { *infrastructure = fake.clocks.map_or(null(), <*const Infrastructure>::cast) };
+        fake.answer("deviceGetInfrastructure")
+    })
+}
+
+/// The clocks of a library.
+pub(crate) fn clocks() -> *const Infrastructure {
+    let clocks =
+        Clocks { create: Some(create_power), destroy: Some(destroy_power), set: Some(set_power), unused: None };
+    Box::into_raw(Box::new(Infrastructure { kind: 0, clocks })).cast_const()
+}
+
+/// # Safety
+/// The last argument can be written to.
+unsafe extern "C" fn create_power(device: u32, core: u32, id: *mut u32) -> Status {
+    assert_eq!((device, core), (0, 0));
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe { *id = 77 };
+        fake.note("createPowerConfigId", without_provenance_mut(77))
+    })
+}
+
+/// # Safety
+/// None is needed: the number is noted only.
+unsafe extern "C" fn destroy_power(id: u32) -> Status {
+    FAKE.with_borrow_mut(|fake| fake.note("destroyPowerConfigId", without_provenance_mut(id as usize)))
+}
+
+/// # Safety
+/// A list of one configuration and null.
+unsafe extern "C" fn set_power(id: u32, list: *const *const PowerConfig) -> Status {
+    // SAFETY: the caller's promise.
+    let (config, end) = unsafe { (**list, *list.add(1)) };
+    assert_eq!((config, end), (PowerConfig::burst(id), null()));
+    FAKE.with_borrow_mut(|fake| fake.note("setPowerConfig", without_provenance_mut(id as usize)))
 }

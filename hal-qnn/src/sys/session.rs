@@ -25,6 +25,7 @@ pub struct Session {
     backend: Owned<BackendHandle>,
     _log: Owned<LogHandle>,
     interface: Interface,
+    soc: Option<u32>,
 }
 
 impl Session {
@@ -33,12 +34,17 @@ impl Session {
         let log = create_log(interface, config.log)?;
         let backend = create_backend(interface, log.handle)?;
         let device = create_device(interface, log.handle, config.soc)?;
-        Ok(Self { device, backend, _log: log, interface })
+        Ok(Self { device, backend, _log: log, interface, soc: config.soc })
     }
 
     /// The library's interface.
     pub const fn interface(&self) -> Interface {
         self.interface
+    }
+
+    /// The chip that was asked for.
+    pub const fn soc(&self) -> Option<u32> {
+        self.soc
     }
 
     /// The backend, valid while the session lives.

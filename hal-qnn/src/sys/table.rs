@@ -191,7 +191,9 @@ pub struct Table {
     /// After everything that was made with the log.
     pub log_free: Option<Free<LogHandle>>,
     /// From `profileCreate`.
-    pub unused_28: Unused<12>,
+    pub unused_28: Unused<11>,
+    /// Gives a pointer that is the backend's own.
+    pub device_get_infrastructure: Option<unsafe extern "C" fn(*mut *const c_void) -> Status>,
     /// Takes a log, or none.
     pub device_create: Option<unsafe extern "C" fn(LogHandle, *const *const DeviceConfig, *mut DeviceHandle) -> Status>,
     /// From `deviceSetConfig`.

@@ -1,0 +1,212 @@
+//! What becomes of the device when the library fails: every function, at every call, and then the same run again.
+
+use std::collections::BTreeMap;
+use std::string::ToString;
+use std::vec::Vec;
+use std::{boxed::Box, rc::Rc, vec};
+
+use core::cell::RefCell;
+
+use mobiedit_backends::device::{Device, Memory};
+use mobiedit_backends::op::{Activation, Op, Pool, Slot};
+use mobiedit_backends::weights::{Format, Matrix};
+use mobiedit_core::backend::{BackendError, BackendErrorKind};
+
+use crate::sys::fake::{self, Fake};
+use crate::sys::table::Table;
+use crate::sys::{Session, SessionConfig};
+use crate::{Counters, DeviceError, Qnn, QnnConfig, QnnError, Reason, Status, Store};
+
+/// A linear operation of 2 rows, its sum added to a third slot: two nodes, one input, two outputs.
+fn run(device: &mut Qnn) -> Result<Vec<f32>, DeviceError> {
+    let slot = |start, len| Slot { pool: Pool::Work, start, len };
+    let weight = Matrix::new(Format::F32, 1, 2, &[0; 8]).unwrap();
+    let linear =
+        Op::Linear { x: slot(0, 4), weight, bias: None, side: &[], activation: Activation::A16, out: slot(4, 2) };
+    let mut work = vec![5.0; 8];
+    let ops = [linear, Op::Add { x: slot(6, 2), y: slot(4, 2) }];
+    device.run(&mut Memory { work: &mut work, cache: &mut [] }, &ops)?;
+    Ok(work)
+}
+
+fn config() -> QnnConfig {
+    QnnConfig { rows: [4].into(), cached: 4, patches: 1 }
+}
+
+fn device(change: fn(&mut Table)) -> Qnn {
+    Qnn::new(Session::open(fake::interface(change), &SessionConfig::default()).unwrap(), config())
+}
+
+/// Whatever the fake computes is 1.
+const COMPUTED: [f32; 8] = [5.0, 5.0, 5.0, 5.0, 1.0, 1.0, 6.0, 6.0];
+
+/// The functions of a run, and how often each is called in five of them.
+const CALLS: [(&str, usize); 7] = [
+    ("contextCreate", 1),
+    ("graphCreate", 1),
+    ("tensorCreateGraphTensor", 4),
+    ("backendValidateOpConfig", 2),
+    ("graphAddNode", 2),
+    ("graphFinalize", 1),
+    ("graphExecute", 5),
+];
+
+#[test]
+fn a_list_is_one_graph_that_is_finalised_once_and_freed_before_its_device() {
+    Fake::default().install();
+    let mut device = device(|_| {});
+    for executed in 1..=3 {
+        assert_eq!(run(&mut device).unwrap(), COMPUTED);
+        assert_eq!(device.counters(), Counters { finalized: 1, executed, ..Counters::default() });
+    }
+    let nodes: Vec<_> = Fake::installed().nodes.iter().map(|(kind, _)| kind.to_str().unwrap().to_string()).collect();
+    assert_eq!(nodes, ["FullyConnected", "Reshape"]);
+    drop(device);
+    let calls = Fake::installed().calls;
+    let last: Vec<_> = calls[calls.len() - 4..].iter().map(|(call, _)| *call).collect();
+    assert_eq!(last, ["contextFree", "deviceFree", "backendFree", "logFree"]);
+}
+
+#[test]
+fn whichever_call_fails_is_named_and_the_next_run_is_whole() {
+    for (call, times) in CALLS {
+        for after in 0..times {
+            Fake::failing_after(after, call, 6031).install();
+            let mut device = device(|_| {});
+            let error = (0..5).find_map(|_| run(&mut device).err()).unwrap();
+            assert_eq!(
+                (error.reason, error.kind()),
+                (Reason::Library(fake::refused(call, 6031)), BackendErrorKind::Device)
+            );
+            let text = error.to_string();
+            assert!(text.contains(call) && text.contains("lost"), "{text}");
+            Fake { fails: None, ..Fake::installed() }.install();
+            assert_eq!(run(&mut device).unwrap(), COMPUTED, "{call} after {after}");
+            drop(device);
+            let calls = Fake::installed().calls;
+            let made = |name| calls.iter().filter(|(call, handle)| *call == name && *handle > 0).count();
+            assert_eq!(made("contextCreate"), made("contextFree"), "{call} after {after}");
+        }
+        Fake::failing_after(times, call, 6031).install();
+        let mut device = device(|_| {});
+        assert!((0..5).all(|_| run(&mut device).is_ok()), "{call} is called more often");
+    }
+}
+
+#[test]
+fn an_operation_that_the_backend_refuses_is_named() {
+    Fake::failing_after(1, "backendValidateOpConfig", 3110).install();
+    let error = run(&mut device(|_| {})).unwrap_err();
+    let text = "operation 1 on the NPU: QNN's backendValidateOpConfig failed: 3110 (not an operation of this NPU with these types)";
+    assert_eq!((error.op, error.to_string().as_str()), (1, text));
+}
+
+#[test]
+fn a_missing_function_is_named() {
+    let cases: [(&str, fn(&mut Table)); 8] = [
+        ("contextCreate", |table| table.context_create = None),
+        ("contextFree", |table| table.context_free = None),
+        ("graphCreate", |table| table.graph_create = None),
+        ("tensorCreateGraphTensor", |table| table.tensor_create_graph_tensor = None),
+        ("backendValidateOpConfig", |table| table.backend_validate_op_config = None),
+        ("graphAddNode", |table| table.graph_add_node = None),
+        ("graphFinalize", |table| table.graph_finalize = None),
+        ("graphExecute", |table| table.graph_execute = None),
+    ];
+    for (name, change) in cases {
+        Fake::default().install();
+        assert_eq!(run(&mut device(change)).unwrap_err().reason, Reason::Library(QnnError::Missing(name)));
+    }
+    for call in ["contextCreate", "graphCreate"] {
+        Fake::giving_nothing(call).install();
+        assert_eq!(run(&mut device(|_| {})).unwrap_err().reason, Reason::Library(QnnError::Nothing(call)));
+    }
+}
+
+#[test]
+fn more_rows_than_a_graph_has_are_refused_before_anything_is_made() {
+    Fake::default().install();
+    let mut device = device(|_| {});
+    let slot = |start, len| Slot { pool: Pool::Work, start, len };
+    let weight = Matrix::new(Format::F32, 1, 2, &[0; 8]).unwrap();
+    let op =
+        Op::Linear { x: slot(0, 10), weight, bias: None, side: &[], activation: Activation::A16, out: slot(10, 5) };
+    let error = device.run(&mut Memory { work: &mut [0.0; 15], cache: &mut [] }, &[op]).unwrap_err();
+    assert_eq!((error.reason, error.kind()), (Reason::Rows { need: 5, most: 4 }, BackendErrorKind::TooSmall));
+    assert_eq!(device.counters(), Counters::default());
+}
+
+#[test]
+fn a_vote_for_the_clocks_is_taken_back_and_refusals_are_told() {
+    Fake { clocks: Some(fake::clocks()), ..Fake::default() }.install();
+    let npu = device(|_| {});
+    drop(npu.burst().unwrap());
+    let calls = Fake::installed().calls;
+    assert_eq!(calls[3..], [("createPowerConfigId", 77), ("setPowerConfig", 77), ("destroyPowerConfigId", 77)]);
+    for call in ["deviceGetInfrastructure", "createPowerConfigId", "setPowerConfig"] {
+        Fake { clocks: Some(fake::clocks()), ..Fake::failing(call, 13004) }.install();
+        assert_eq!(npu.burst().map(|_| ()), Err(fake::refused(call, 13004)));
+    }
+    Fake::default().install();
+    assert_eq!(npu.burst().map(|_| ()), Err(QnnError::Nothing("deviceGetInfrastructure")));
+}
+
+/// Files in memory.
+#[derive(Clone, Debug, Default)]
+struct Files(Rc<RefCell<BTreeMap<u64, Vec<u8>>>>);
+
+impl Store for Files {
+    fn load(&mut self, key: u64) -> Option<Vec<u8>> {
+        self.0.borrow().get(&key).cloned()
+    }
+
+    fn store(&mut self, key: u64, bytes: &[u8]) {
+        self.0.borrow_mut().insert(key, bytes.to_vec());
+    }
+}
+
+#[test]
+fn a_kept_graph_is_read_and_a_damaged_or_refused_one_is_built_anew() {
+    let files = Files::default();
+    let counters = |fake: Fake| {
+        fake.install();
+        let mut device = device(|_| {}).with_store(Box::new(files.clone()));
+        assert_eq!(run(&mut device).unwrap(), COMPUTED);
+        let Counters { finalized, restored, rejected, .. } = device.counters();
+        (finalized, restored, rejected)
+    };
+    assert_eq!(counters(Fake::default()), (1, 0, 0));
+    assert_eq!(counters(Fake::default()), (0, 1, 0));
+    assert_eq!(files.0.borrow().len(), 1);
+    for file in files.0.borrow_mut().values_mut() {
+        let middle = file.len() / 2;
+        file[middle] ^= 4;
+    }
+    assert_eq!(counters(Fake::default()), (1, 0, 1));
+    assert_eq!(counters(Fake::failing("contextCreateFromBinary", 5005)), (1, 0, 1));
+    assert_eq!(counters(Fake::failing("graphRetrieve", 6002)).0, 1);
+    assert_eq!(counters(Fake::default()), (0, 1, 0));
+}
+
+#[test]
+fn graphs_of_other_weights_are_other_files() {
+    let files = Files::default();
+    for (index, byte) in [0_u8, 1, 0].into_iter().enumerate() {
+        Fake::default().install();
+        let mut device = device(|_| {}).with_store(Box::new(files.clone()));
+        let slot = |start, len| Slot { pool: Pool::Work, start, len };
+        let bytes = [byte; 8];
+        let weight = Matrix::new(Format::F32, 1, 2, &bytes).unwrap();
+        let op =
+            Op::Linear { x: slot(0, 2), weight, bias: None, side: &[], activation: Activation::A16, out: slot(2, 1) };
+        device.run(&mut Memory { work: &mut [0.0; 3], cache: &mut [] }, &[op]).unwrap();
+        assert_eq!((files.0.borrow().len(), device.counters().restored), ([1, 2, 2][index], [0, 0, 1][index]));
+    }
+}
+
+#[test]
+fn codes_are_told_in_words() {
+    for (code, words) in [(3110, "types"), (5005, "binary"), (6022, "finalis"), (6031, "aborted"), (7004, "tensor")] {
+        assert!(Status(code).to_string().contains(words), "{}", Status(code));
+    }
+}
