@@ -15,13 +15,13 @@ use mobiedit_backends::checked::{Checked, Refusal, clean_row};
 use mobiedit_backends::device::{Capabilities, Device, Memory};
 use mobiedit_backends::identity::Fnv;
 use mobiedit_backends::moving;
-use mobiedit_backends::op::Op;
+use mobiedit_backends::op::{Op, Pool, Slot};
 use mobiedit_backends::rows::by_rows;
 
 use crate::ends::{Staging, fill, take, to_halves};
 use crate::error::{DeviceError, QnnError, Reason};
-use crate::lower::{LOWERING, Sizes, lower, lower_head};
-use crate::plan::{Key, Part, Segment, by_content, by_place, has_side, head_key, parts};
+use crate::lower::{LOWERING, Sizes, lower};
+use crate::plan::{Key, Part, Segment, by_content, by_place, has_side, parts};
 use crate::program::{GraphCost, Program, Wanted};
 use crate::readout::readout;
 use crate::sys::{Burst, Session};
@@ -132,7 +132,7 @@ impl Qnn {
     }
 
     /// The key under which a program is kept: all that its graphs depend on. `None` without a store.
-    fn store_key(&self, content: impl FnOnce() -> Key, sizes: Sizes) -> Result<Option<u64>, QnnError> {
+    fn store_key(&self, segment: &Segment<'_>, sizes: Sizes) -> Result<Option<u64>, QnnError> {
         if self.store.is_none() {
             return Ok(None);
         }
@@ -141,9 +141,33 @@ impl Qnn {
         let mut key = Fnv::default();
         key.write(versions.build_id.as_str().as_bytes());
         let sizes = [LOWERING as usize, self.session.soc().map_or(0, |soc| soc as usize + 1), cached, patches];
-        let words = sizes.iter().chain(&self.config.rows).map(|size| *size as u64).chain(content().0);
+        let words = sizes.iter().chain(&self.config.rows).map(|size| *size as u64).chain(segment.key(by_content).0);
         words.for_each(|word| key.write(&word.to_le_bytes()));
         Ok(Some(key.finish()))
+    }
+
+    /// The sizes of a segment's graph, but for its rows.
+    fn sizes(&self, segment: &Segment<'_>) -> Sizes {
+        let has_attention = segment.ops.iter().any(|op| matches!(op, Op::Attention { .. }));
+        Sizes {
+            rows: 0,
+            cached: if has_attention { doubled(self.config.cached, segment.cached()) } else { 0 },
+            patches: if segment.ops.iter().any(has_side) { doubled(self.config.patches, segment.patches()) } else { 0 },
+        }
+    }
+
+    /// The key of the segment's program, which is made if need be. An error names the operation in the segment.
+    fn made(&mut self, segment: &Segment<'_>) -> Result<(Key, Sizes), (usize, Reason)> {
+        let sizes = self.sizes(segment);
+        let key = (segment.key(by_place), sizes);
+        if !self.programs.contains_key(&key) {
+            let kept = self.store_key(segment, sizes).map_err(|error| (0, error.into()))?;
+            let wanted = Wanted { rows: &self.config.rows, operations: segment.ops.len(), key: kept };
+            let lower = |builder: &mut _, rows| lower(builder, segment, Sizes { rows, ..sizes });
+            let program = Program::make(&self.session, wanted, self.store.as_mut(), &mut self.counters, &lower)?;
+            self.programs.insert(key.clone(), program);
+        }
+        Ok(key)
     }
 
     /// Runs a segment. An error names the operation in the list.
@@ -152,22 +176,11 @@ impl Qnn {
             return Ok(());
         }
         let at = |op: usize| move |reason| DeviceError { op: segment.first + op, reason };
-        let has_attention = segment.ops.iter().any(|op| matches!(op, Op::Attention { .. }));
-        let sizes = Sizes {
-            rows: self.fitting(segment.rows).map_err(at(0))?,
-            cached: if has_attention { doubled(self.config.cached, segment.cached()) } else { 0 },
-            patches: if segment.ops.iter().any(has_side) { doubled(self.config.patches, segment.patches()) } else { 0 },
-        };
-        let key = (segment.key(by_place), Sizes { rows: 0, ..sizes });
-        if !self.programs.contains_key(&key) {
-            let kept = self.store_key(|| segment.key(by_content), sizes).map_err(|error| at(0)(error.into()))?;
-            let wanted = Wanted { rows: &self.config.rows, operations: segment.ops.len(), key: kept };
-            let lower = |builder: &mut _, rows| lower(builder, segment, Sizes { rows, ..sizes });
-            let program = Program::make(&self.session, wanted, self.store.as_mut(), &mut self.counters, &lower);
-            self.programs.insert(key.clone(), program.map_err(|(op, reason)| at(op)(reason))?);
-        }
+        let rows = self.fitting(segment.rows).map_err(at(0))?;
+        let key = self.made(segment).map_err(|(op, reason)| at(op)(reason))?;
+        let sizes = Sizes { rows, ..key.1 };
         let Some(program) = self.programs.get_mut(&key) else { return Ok(()) };
-        let Some(built) = program.graphs.iter_mut().find(|built| built.rows == sizes.rows) else { return Ok(()) };
+        let Some(built) = program.graphs.iter_mut().find(|built| built.rows == rows) else { return Ok(()) };
         self.staging.take_ends(&built.graph);
         for (input, buffer) in program.inputs.iter().zip(&mut self.staging.inputs) {
             fill(*input, segment, sizes, memory, buffer, &mut self.staging.mask);
@@ -185,16 +198,10 @@ impl Qnn {
         let (Op::Readout { head, activation, .. }, Checked::Readout(checked)) = (*op, Checked::new(op, memory)?) else {
             return Err(Reason::Unsupported);
         };
-        let sizes = Sizes { rows: 0, cached: 0, patches: 0 };
-        let key = (head_key(&head, activation, by_place), sizes);
-        if !self.programs.contains_key(&key) {
-            let kept = self.store_key(|| head_key(&head, activation, by_content), sizes)?;
-            let wanted = Wanted { rows: &self.config.rows, operations: 1, key: kept };
-            let lower =
-                |builder: &mut _, rows| lower_head(builder, &head, activation, rows).map_err(|reason| (0, reason));
-            let program = Program::make(&self.session, wanted, self.store.as_mut(), &mut self.counters, &lower);
-            self.programs.insert(key.clone(), program.map_err(|(_, reason)| reason)?);
-        }
+        // The graph of a linear operation, which computes the clean logits too.
+        let (x, out) = (Slot { len: head.cols(), ..FIRST }, Slot { start: head.cols(), len: head.rows(), ..FIRST });
+        let ops = [Op::Linear { x, weight: head, bias: None, side: &[], activation, out }];
+        let key = self.made(&Segment::of(&ops)).map_err(|(_, reason)| reason)?;
         let (width, vocab, most) = (head.cols(), head.rows(), self.most_rows().max(1));
         let mut logits = vec![0.0; vocab];
         let mut reads = checked.reads.iter().copied().cycle();
@@ -253,6 +260,8 @@ impl Device for Qnn {
         Ok(())
     }
 }
+
+const FIRST: Slot = Slot { pool: Pool::Work, start: 0, len: 0 };
 
 /// The smallest `least · 2ⁿ` that is enough.
 fn doubled(least: usize, need: usize) -> usize {

@@ -29,11 +29,14 @@ fn run(device: &mut Qnn) -> Result<Vec<f32>, DeviceError> {
     Ok(work)
 }
 
+/// Takes something out of a table.
+type Change = fn(&mut Table);
+
 fn config() -> QnnConfig {
     QnnConfig { rows: [4].into(), cached: 4, patches: 1 }
 }
 
-fn device(change: fn(&mut Table)) -> Qnn {
+fn device(change: Change) -> Qnn {
     Qnn::new(Session::open(fake::interface(change), &SessionConfig::default()).unwrap(), config())
 }
 
@@ -103,7 +106,7 @@ fn an_operation_that_the_backend_refuses_is_named() {
 
 #[test]
 fn a_missing_function_is_named() {
-    let cases: [(&str, fn(&mut Table)); 8] = [
+    let cases: [(&str, Change); 8] = [
         ("contextCreate", |table| table.context_create = None),
         ("contextFree", |table| table.context_free = None),
         ("graphCreate", |table| table.graph_create = None),

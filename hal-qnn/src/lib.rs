@@ -33,6 +33,7 @@ mod error;
 mod faults;
 mod lower;
 mod plan;
+mod product;
 mod program;
 mod readout;
 mod saved;

@@ -128,7 +128,11 @@ impl Open {
 
     fn close<'o>(self, ops: &'o [Op<'o>], end: usize) -> Part<'o> {
         let ops = ops.get(self.first..end).unwrap_or(&[]);
-        Part::Segment(Segment { first: self.first, ops, rows: self.rows.unwrap_or(1), slots: self.slots })
+        Part::Segment(self.segment(ops))
+    }
+
+    fn segment<'o>(self, ops: &'o [Op<'o>]) -> Segment<'o> {
+        Segment { first: self.first, ops, rows: self.rows.unwrap_or(1), slots: self.slots }
     }
 }
 
@@ -136,7 +140,16 @@ fn overlap(a: &Slot, b: &Slot) -> bool {
     a.pool == b.pool && a.start < b.start.saturating_add(b.len) && b.start < a.start.saturating_add(a.len)
 }
 
-impl Segment<'_> {
+impl<'o> Segment<'o> {
+    /// All of a list that is one graph.
+    pub(crate) fn of(ops: &'o [Op<'o>]) -> Self {
+        let mut open = Open { first: 0, rows: None, slots: Vec::new() };
+        ops.iter().for_each(|op| {
+            open.take_in(op);
+        });
+        open.segment(ops)
+    }
+
     /// The slot's number in this segment.
     pub(crate) fn number(&self, slot: Slot) -> usize {
         self.slots.iter().position(|known| *known == slot).unwrap_or(usize::MAX)
@@ -196,14 +209,6 @@ impl Segment<'_> {
         }
         Key(key)
     }
-}
-
-/// The key of a head's logits.
-pub(crate) fn head_key(head: &Matrix<'_>, activation: Activation, matrix: impl Fn(&Matrix<'_>) -> [u64; 5]) -> Key {
-    let mut key = Vec::from([7]);
-    key.extend(treatment(activation));
-    key.extend(matrix(head));
-    Key(key)
 }
 
 fn treatment(activation: Activation) -> [u64; 2] {

@@ -1,16 +1,12 @@
 //! The conformance suite on a real library, named by `MOBIEDIT_QNN_LIB`; without one nothing is run, and that is said.
 #![cfg(feature = "std")]
 
+mod common;
+
 use std::env;
-use std::path::Path;
 
 use mobiedit_backends::conformance::{self, Profile};
-use mobiedit_hal_qnn::sys::table::LogLevel;
-use mobiedit_hal_qnn::sys::{Interface, LogConfig, Session, SessionConfig};
-use mobiedit_hal_qnn::{Qnn, QnnConfig};
-
-/// SM8650, with a V75 NPU.
-const SOC: u32 = 57;
+use mobiedit_hal_qnn::QnnConfig;
 
 /// Sums that are no halves any more: 88,061 where the largest is 65,504.
 const LEFT_OUT: [&str; 2] = [
@@ -18,22 +14,10 @@ const LEFT_OUT: [&str; 2] = [
     "Linear{format:Q4_0,treatment:A16,rows:2,inputs:11008,outputs:33,bias:false,patches:0,fill:Largest}",
 ];
 
-/// A device on the library that the environment names.
-fn device(config: QnnConfig) -> Option<Qnn> {
-    let Some(path) = env::var_os("MOBIEDIT_QNN_LIB") else {
-        println!("not run: QNN library (MOBIEDIT_QNN_LIB is not set)");
-        return None;
-    };
-    let interface = Interface::open(Path::new(&path)).unwrap();
-    let log = env::var_os("MOBIEDIT_QNN_LOG").map_or(LogConfig::SILENT, |_| LogConfig::stderr(LogLevel::ERROR));
-    let session = Session::open(interface, &SessionConfig { log, soc: Some(SOC) }).unwrap();
-    Some(Qnn::new(session, config))
-}
-
 #[test]
 fn the_device_conforms() {
     let config = QnnConfig { rows: [64, 192].into(), ..QnnConfig::default() };
-    let Some(mut device) = device(config) else { return };
+    let Some(mut device) = common::device(config) else { return };
     let profile = Profile {
         name: "QNN",
         // Halves have 13 bits less than f32; bounds grow with the number of products as roundings of f32 do.

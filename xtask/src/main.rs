@@ -9,6 +9,7 @@ mod fixtures;
 mod header;
 mod lane;
 mod library;
+mod qnn;
 mod report;
 mod size;
 mod test;
@@ -65,6 +66,11 @@ enum Command {
     },
     /// Write include/mobiedit.h anew from src/capi
     Header,
+    /// Qualcomm's QNN library with the emulator of its NPU
+    Qnn {
+        #[command(subcommand)]
+        what: QnnCommand,
+    },
     /// Run a bench of the release build, `mobiedit bench ...` with the same arguments
     ///
     /// `cargo xtask bench edit [--records 20] [--slow-records 4] [--dataset FILE] [--seed S] [--json]` edits records
@@ -88,6 +94,16 @@ enum Command {
         /// Arguments of train.py, as they are
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS OF TRAIN.PY")]
         arguments: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum QnnCommand {
+    /// Install the pinned wheel from PyPI, outside the repository: into MOBIEDIT_QNN_DIR, or the user's cache folder
+    Fetch {
+        /// Yes to Qualcomm's licence; MOBIEDIT_QNN_ACCEPT_LICENSE=1 says the same
+        #[arg(long)]
+        accept_license: bool,
     },
 }
 
@@ -119,6 +135,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             report.finish(false)
         }
         Command::Header => header::write(),
+        Command::Qnn { what: QnnCommand::Fetch { accept_license } } => qnn::fetch(&sh, accept_license).map(|_| ()),
         Command::Bench { arguments } => bench(&sh, &arguments),
         Command::Fixtures { arguments } => fixtures::run(&sh, &arguments),
     }

@@ -4,7 +4,6 @@
 //! compare with is checked in.
 
 use std::cell::LazyCell;
-use std::env;
 use std::fs;
 use std::path::Path;
 
@@ -14,13 +13,10 @@ use xshell::{Shell, cmd};
 use crate::lane::Lane;
 use crate::report::Report;
 use crate::workspace::{self, NO_STD};
-use crate::{c, emulated, library, tools};
+use crate::{c, emulated, library, qnn, tools};
 
 /// A target without an operating system and without `std`: what links there is no_std.
 const BARE_TARGET: &str = "thumbv7em-none-eabihf";
-
-/// Names a QNN library, which hal-qnn's tests then open: the vendor's, and not ours to bring along.
-const QNN_LIBRARY: &str = "MOBIEDIT_QNN_LIB";
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -39,6 +35,8 @@ pub(crate) enum Suite {
     Shipped,
     /// C programs on the C library, here and under QEMU
     C,
+    /// The NPU's device on its vendor's emulator: see `cargo xtask qnn fetch`
+    Qnn,
 }
 
 /// Runs the suites, all or some, and prints what could not run: an error too, unless it is allowed.
@@ -59,7 +57,7 @@ pub(crate) fn run(sh: &Shell, only: &[Suite], allow_missing: bool, outcome: Opti
 pub(crate) fn all(sh: &Shell, report: &mut Report) {
     tools::prepare(sh);
     let lane = Lane::start(&[Suite::Thumbv7em, Suite::Aarch64, Suite::Hexagon]);
-    some(sh, &[Suite::Host, Suite::Build, Suite::C], report);
+    some(sh, &[Suite::Host, Suite::Build, Suite::C, Suite::Qnn], report);
     match lane.and_then(Lane::finish) {
         Ok(emulated) => report.absorb(emulated),
         Err(error) => report.step("emulated targets", || Err(error)),
@@ -84,11 +82,14 @@ fn some(sh: &Shell, suites: &[Suite], report: &mut Report) {
             Suite::Hexagon => emulated::hexagon(sh, report, &host),
             Suite::Shipped => emulated::shipped(sh, report),
             Suite::C => c::run(sh, report),
+            Suite::Qnn => qnn::run(sh, report),
         }
     }
 }
 
 fn tests_here(sh: &Shell, report: &mut Report) {
+    // The emulators beside this keep a core busy: two threads that wait for each other would both wait for it.
+    let _one = sh.push_env("RAYON_NUM_THREADS", "1");
     report.step("tests of the workspace, doc tests among them", || {
         cmd!(sh, "cargo test --workspace --no-fail-fast").run()
     });
@@ -99,9 +100,6 @@ fn tests_here(sh: &Shell, report: &mut Report) {
     report.step("tests of hal-cpu's fast-math", || {
         cmd!(sh, "cargo test --package mobiedit-hal-cpu --no-default-features --features fast-math").run()
     });
-    if env::var_os(QNN_LIBRARY).is_none() {
-        report.cannot("QNN library", &format!("{QNN_LIBRARY} is not set"));
-    }
 }
 
 /// Builds the no_std crates where there is no `std` to link: the proof that they need none.

@@ -153,18 +153,34 @@ pub(crate) fn zig_cc(sh: &Shell) -> Result<PathBuf, String> {
     if wrapper.exists() {
         return Ok(wrapper);
     }
-    program(sh, "python3", "python3")?;
     eprintln!("\ninstalling ziglang from PyPI into {}", environment.display());
+    let python = python_in(sh, &environment)?;
     let install = || -> xshell::Result<()> {
-        if cmd!(sh, "python3 -m venv {environment}").run().is_err() {
-            let _ = package(sh, "python3-venv");
-            cmd!(sh, "python3 -m venv {environment}").run()?;
-        }
-        let pip = environment.join("bin/pip");
-        cmd!(sh, "{pip} install --quiet --disable-pip-version-check ziglang=={ZIG}").run()?;
-        let python = environment.join("bin/python");
+        cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check ziglang=={ZIG}").run()?;
         script(sh, &wrapper, &format!("{} -m ziglang cc", python.display()))
     };
     install().map_err(|error| format!("ziglang could not be installed: {error}"))?;
     Ok(wrapper)
+}
+
+/// A Python with pip.
+pub(crate) fn python(sh: &Shell) -> Result<PathBuf, String> {
+    python_in(sh, &folder().join("python"))
+}
+
+/// The same in an environment of this folder.
+fn python_in(sh: &Shell, environment: &Path) -> Result<PathBuf, String> {
+    let python = environment.join("bin/python");
+    if python.exists() {
+        return Ok(python);
+    }
+    program(sh, "python3", "python3")?;
+    let create = || cmd!(sh, "python3 -m venv {environment}").run();
+    create()
+        .or_else(|_| {
+            let _ = package(sh, "python3-venv");
+            create()
+        })
+        .map_err(|error| format!("no Python environment could be made: {error}"))?;
+    Ok(python)
 }
