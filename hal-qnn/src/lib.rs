@@ -1,24 +1,19 @@
-//! `mobiedit-hal-qnn`: a `Device` of `mobiedit-backends` on Qualcomm's Hexagon NPU. It computes nothing yet.
+//! `mobiedit-hal-qnn`: a `Device` of `mobiedit-backends` on Qualcomm's Hexagon NPU. It allocates, as the library that it drives does.
 //!
-//! What there is, top down:
+//! Layers, top down:
 //!
-//! - [`sys`], the only module with `unsafe` code: the subset of QNN's interface that a device needs, declared as
-//!   `#[repr(C)]` types, so that building this crate needs no vendor SDK; a library opened at run time (`libQnnHtp.so`,
-//!   feature `std`), or, for firmware without a dynamic loader, an interface pointer; a backend and a device of it;
-//! - [`QnnError`], what goes wrong there.
+//! - [`Qnn`], the device: finds the graphs of a list of operations, or makes them; `program` makes them, or reads them from a
+//!   [`Store`], in `saved`'s format;
+//! - `plan`, which cuts a list into graphs and what the host moves; `lower`, which makes operations nodes, with `product` for weights;
+//!   `ends`, which fills inputs and takes outputs; `readout`, the statistics of logits;
+//! - [`sys`], the only module with `unsafe` code: the subset of QNN's interface that is used, declared as `#[repr(C)]` types, so that
+//!   building this crate needs no vendor SDK; a library opened at run time (`libQnnHtp.so`, feature `std`), or, for firmware
+//!   without a dynamic loader, an interface pointer;
+//! - [`DeviceError`] and [`QnnError`], what goes wrong.
 //!
-//! What it will be:
-//!
-//! - A list of operations becomes one graph per shape, finalised once and then executed. Everything that changes between
-//!   the steps of an edit (the value vector, masks, the prefix cache, patches) is an input written by the application,
-//!   so no step finalises a graph again.
-//! - Weights are int8 per output channel and activations are 16 bits with static scales. The residual stream, norms,
-//!   softmax, the edited layer's `down_proj` and the value vector stay in floating point.
-//! - Finalised graphs are cached on disk under a checksum of our own, and the size of every output buffer is checked
-//!   here before the library sees it.
-//!
-//! How it will be tested: the conformance suite on the x86-64 emulator of the NPU. What was never run on a phone will be
-//! named as such, here and in the README.
+//! Weights are int8 per output channel, and activations 16 bits with static scales, or halves. The residual stream stays in f32 on
+//! the host; norms, softmax, the edited layer's `down_proj` and the value vector are in floating point. What ran where, and how it is
+//! run on a phone: `README.md` beside this crate.
 #![no_std]
 #![deny(unsafe_code)]
 
