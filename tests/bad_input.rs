@@ -272,3 +272,19 @@ fn a_trace_of_words_that_make_none_is_refused() {
     let file = write(&place, "a file", b"");
     refuse(&place, &with("--out", file.to_str().unwrap()), &["trace.svg cannot be written"]);
 }
+
+#[test]
+fn an_npu_that_is_not_there_is_refused_and_auto_takes_the_cpu() {
+    let place = Place::new();
+    refuse(&place, &edit(&[("--backend", "qnn"), ("--qnn-lib", "nowhere/libQnnHtp.so")]), &["QNN library", "open"]);
+    fs::write(place.path("text.so"), "not a library").unwrap();
+    refuse(&place, &["generate", "--prompt", "x", "--backend", "qnn", "--qnn-lib", "./text.so"], &["QNN library"]);
+    let args = ["generate", "--prompt", "The capital of France is"];
+    let with_auto = [&args[..], &["--backend", "auto", "--qnn-lib", "nowhere/libQnnHtp.so"]].concat();
+    let (cpu, auto) = (place.run(&args), place.run(&with_auto));
+    assert_eq!((auto.code, auto.stdout, auto.stderr), (cpu.code, cpu.stdout, cpu.stderr));
+    assert_eq!(place.run(&["inspect", "--backends", "--soc", "sm9999"]).code, Some(2));
+    let all = place.json(0, &["inspect", "--backends", "--soc", "sm8650", "--qnn-lib", "nowhere.so"]);
+    assert_eq!((&all[0]["backend"], &all[0]["opens"]), (&"cpu".into(), &true.into()));
+    assert_eq!((&all[1]["backend"], &all[1]["opens"]), (&"qnn".into(), &false.into()));
+}

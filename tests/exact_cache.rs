@@ -22,7 +22,7 @@ use mobiedit::host::statistics::prefixes;
 use mobiedit::host::tokenizer::Tokenizer;
 
 /// Candidates besides δ = 0: the longest has the norm 4‖v0‖, where the editor clamps.
-const DELTAS: usize = 8;
+const DELTAS: usize = 3;
 /// Rows of the work memory where nothing else is tested.
 const ROWS: usize = 256;
 /// Static scales of the shipped model's 8 layers and its head: they round coarsely and cut some numbers off.
@@ -148,10 +148,10 @@ fn both_ways<D: Device>(transformer: &mut Transformer<'_, D>, problem: &Problem<
     [bits(&with), bits(&without)]
 }
 
-fn scalar_cache_is_exact(target: &str, tokens: usize) {
+fn scalar_cache_is_exact(target: &str, tokens: usize, precisions: &[Precision<'_>]) {
     with_edit(target, |model, problem| {
         assert!(problem.target().len() >= tokens && problem.prompts().len() == 9);
-        for precision in precisions() {
+        for &precision in precisions {
             let [with, without] = on_scalar(model, precision, ROWS, |t| both_ways(t, problem));
             assert_eq!(with, without, "{precision:?}");
         }
@@ -160,12 +160,12 @@ fn scalar_cache_is_exact(target: &str, tokens: usize) {
 
 #[test]
 fn the_scalar_cache_is_exact_to_the_last_bit() {
-    scalar_cache_is_exact("Rome", 1);
+    scalar_cache_is_exact("Rome", 1, &precisions());
 }
 
 #[test]
 fn the_scalar_cache_is_exact_for_a_target_of_several_tokens() {
-    scalar_cache_is_exact("New York City in December", 3);
+    scalar_cache_is_exact("New York City in December", 3, &[Precision::W8A16]);
 }
 
 #[test]
@@ -212,14 +212,10 @@ fn a_batch_is_the_same_bits_at_once_one_by_one_and_split_by_little_memory() {
         let least = longest.max(problem.suffix_rows(PromptSet::ALL));
         for precision in precisions() {
             let whole = on_scalar(model, precision, ROWS, |t| in_memory(t, problem, false));
-            assert!(
-                on_scalar(model, precision, ROWS, |t| in_memory(t, problem, true)) == whole,
-                "{precision:?}, alone"
-            );
+            let alone = on(model, FastCpu::detect(), precision, ROWS, |t| in_memory(t, problem, true));
+            assert!(alone == whole, "{precision:?}, alone");
             for rows in [least, 2 * problem.suffix_rows(PromptSet::ALL) + 1, 3 * problem.suffix_rows(PromptSet::ALL)] {
                 let rows = rows.max(least);
-                let split = on_scalar(model, precision, rows, |t| in_memory(t, problem, false));
-                assert!(split == whole, "{precision:?}, {rows} rows");
                 let fast = on(model, FastCpu::detect(), precision, rows, |t| in_memory(t, problem, false));
                 assert!(fast == whole, "{precision:?}, {rows} rows, fast");
             }
@@ -240,7 +236,7 @@ fn evaluating_the_model_is_the_loss_without_a_delta_and_a_removed_patch_leaves_n
     with_edit("New York City in December", |model, problem| {
         let layer = problem.layer();
         for precision in precisions() {
-            on_scalar(model, precision, ROWS, |t| {
+            on(model, FastCpu::detect(), precision, ROWS, |t| {
                 let before = prefill(t, problem);
                 let zero = vec![0.0; before.value.len()];
                 let clean_losses = cached(t, problem, &mut before.cache.clone(), &deltas(&before.value));

@@ -16,7 +16,7 @@ const EDIT: [&str; 9] =
     ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Berlin", "--layer", "3"];
 /// Most signals; how long the program searches before the next one grows by `PAUSE`, so the edit ends before.
 const SIGNALS: u32 = 30;
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// What is left of a stopped run.
 fn checkpoint(place: &Place) -> Option<Vec<u8>> {

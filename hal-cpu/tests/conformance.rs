@@ -12,8 +12,15 @@ fn profile(name: &str) -> Profile<'_> {
     Profile { name, slack: 1.0, rounding: 0.0, floor: 0.0, unsupported: &[], most_products: MOST_PRODUCTS }
 }
 
-/// QEMU multiplies an oracle's f64 for a Hexagon some hundred times more slowly than this machine does.
-const MOST_PRODUCTS: usize = if cfg!(target_arch = "hexagon") { 20_000 } else { usize::MAX };
+/// QEMU multiplies an oracle's f64 for a Hexagon some hundred times more slowly than this machine does, and AArch64's vectors some
+/// ten times; that target is QEMU's where its C library is musl.
+const MOST_PRODUCTS: usize = if cfg!(target_arch = "hexagon") {
+    20_000
+} else if cfg!(all(target_arch = "aarch64", target_env = "musl")) {
+    500_000
+} else {
+    usize::MAX
+};
 
 fn conforms(name: &str, device: &mut impl Device) {
     let filter = std::env::var("MOBIEDIT_CASE").ok();
@@ -94,7 +101,7 @@ mod fast {
 
     #[test]
     fn every_level_gives_the_scalar_bits() {
-        let cases = conformance::cases();
+        let cases: Vec<_> = conformance::cases().into_iter().filter(|case| case.products() <= MOST_PRODUCTS).collect();
         let expected: Vec<_> =
             with_scalar(8, |cpu| cases.iter().map(|case| conformance::bits(case, cpu).unwrap()).collect());
         each(|name, cpu| {
