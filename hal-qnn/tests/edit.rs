@@ -21,7 +21,7 @@ use mobiedit_backends::scales::StaticScales;
 use mobiedit_backends::transformer::{Precision, Transformer};
 use mobiedit_core::config::EarlyStop;
 use mobiedit_core::{Config, EditStorage, Editor, Footprint, ForwardBackend, Outcome, Problem, Progress, Statistics};
-use mobiedit_hal_cpu::FastCpu;
+use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics as Softmax};
 use mobiedit_hal_qnn::{Counters, Qnn, QnnConfig, Store};
 use problem::{EDIT_LAYER, EDIT_PROMPTS, EDIT_SEED, EDIT_TARGET, EDIT_TEXT};
 
@@ -148,7 +148,17 @@ fn logits_are_the_cpus_up_to_a_cosine_of_0_999() {
             let mut transformer = Transformer::new(model, &mut npu, precision, &mut work, &mut []);
             on_npu.copy_from_slice(transformer.feed(&mut sequence, &text[..end]).unwrap());
             let mut sequence = Sequence::new(text.len(), &mut memory);
-            let mut transformer = Transformer::new(model, FastCpu::detect(), precision, &mut work, &mut []);
+            let lens = ScratchLens::of(config, 8);
+            let scratch = Scratch {
+                activations: &mut vec![0; lens.activations],
+                scales: &mut vec![0.0; lens.scales],
+                levels: &mut vec![0; lens.levels],
+                weights: &mut vec![0.0; lens.weights],
+                scores: &mut vec![0.0; lens.scores],
+                logits: &mut vec![0.0; lens.logits],
+                statistics: &mut vec![Softmax::default(); lens.statistics],
+            };
+            let mut transformer = Transformer::new(model, Cpu::new(scratch), precision, &mut work, &mut []);
             on_cpu.copy_from_slice(transformer.feed(&mut sequence, &text[..end]).unwrap());
             let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum::<f64>();
             let cosine = dot(&on_npu, &on_cpu) / (dot(&on_npu, &on_npu) * dot(&on_cpu, &on_cpu)).sqrt();
