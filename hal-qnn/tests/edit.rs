@@ -174,7 +174,7 @@ fn resident() -> f64 {
     statm.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// As many edits as `MOBIEDIT_QNN_EDITS` says; 200 take a quarter of an hour on the emulator.
+/// As many edits as `MOBIEDIT_QNN_EDITS` says; 200 take an hour on the emulator.
 #[test]
 fn memory_stays_flat_over_many_edits() {
     let Some(edits) = env::var("MOBIEDIT_QNN_EDITS").ok().map(|edits| edits.parse::<usize>().unwrap()) else {
