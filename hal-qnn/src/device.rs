@@ -6,6 +6,7 @@ use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::fmt;
 use core::hash::Hasher;
 
@@ -72,6 +73,17 @@ pub trait Store: fmt::Debug {
     fn store(&mut self, key: u64, bytes: &[u8]);
 }
 
+/// In memory, for as long as that lives: for devices that are opened anew.
+impl Store for Rc<RefCell<BTreeMap<u64, Vec<u8>>>> {
+    fn load(&mut self, key: u64) -> Option<Vec<u8>> {
+        self.borrow().get(&key).cloned()
+    }
+
+    fn store(&mut self, key: u64, bytes: &[u8]) {
+        self.borrow_mut().insert(key, bytes.to_vec());
+    }
+}
+
 /// The NPU. It serves one model: a graph is found again by the place of its weights, which have to stay what they are.
 #[derive(Debug)]
 pub struct Qnn {
@@ -116,7 +128,7 @@ impl Qnn {
     /// Votes for the highest clocks, until what is returned is dropped. It changes no result.
     ///
     /// # Errors
-    /// A library or a device that has no such votes: the emulator, for one.
+    /// A library or a device that has no such votes.
     pub fn burst(&self) -> Result<Burst, QnnError> {
         Burst::vote(&self.session)
     }

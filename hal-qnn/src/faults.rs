@@ -15,7 +15,7 @@ use mobiedit_core::backend::{BackendError, BackendErrorKind};
 use crate::sys::fake::{self, Fake};
 use crate::sys::table::Table;
 use crate::sys::{Session, SessionConfig};
-use crate::{Counters, DeviceError, Qnn, QnnConfig, QnnError, Reason, Status, Store};
+use crate::{Counters, DeviceError, Qnn, QnnConfig, QnnError, Reason, Status};
 
 /// A linear operation of 2 rows, its sum added to a third slot: two nodes, one input, two outputs.
 fn run(device: &mut Qnn) -> Result<Vec<f32>, DeviceError> {
@@ -155,18 +155,7 @@ fn a_vote_for_the_clocks_is_taken_back_and_refusals_are_told() {
 }
 
 /// Files in memory.
-#[derive(Clone, Debug, Default)]
-struct Files(Rc<RefCell<BTreeMap<u64, Vec<u8>>>>);
-
-impl Store for Files {
-    fn load(&mut self, key: u64) -> Option<Vec<u8>> {
-        self.0.borrow().get(&key).cloned()
-    }
-
-    fn store(&mut self, key: u64, bytes: &[u8]) {
-        self.0.borrow_mut().insert(key, bytes.to_vec());
-    }
-}
+type Files = Rc<RefCell<BTreeMap<u64, Vec<u8>>>>;
 
 #[test]
 fn a_kept_graph_is_read_and_a_damaged_or_refused_one_is_built_anew() {
@@ -180,8 +169,8 @@ fn a_kept_graph_is_read_and_a_damaged_or_refused_one_is_built_anew() {
     };
     assert_eq!(counters(Fake::default()), (1, 0, 0));
     assert_eq!(counters(Fake::default()), (0, 1, 0));
-    assert_eq!(files.0.borrow().len(), 1);
-    for file in files.0.borrow_mut().values_mut() {
+    assert_eq!(files.borrow().len(), 1);
+    for file in files.borrow_mut().values_mut() {
         let middle = file.len() / 2;
         file[middle] ^= 4;
     }
@@ -203,7 +192,7 @@ fn graphs_of_other_weights_are_other_files() {
         let op =
             Op::Linear { x: slot(0, 2), weight, bias: None, side: &[], activation: Activation::A16, out: slot(2, 1) };
         device.run(&mut Memory { work: &mut [0.0; 3], cache: &mut [] }, &[op]).unwrap();
-        assert_eq!((files.0.borrow().len(), device.counters().restored), ([1, 2, 2][index], [0, 0, 1][index]));
+        assert_eq!((files.borrow().len(), device.counters().restored), ([1, 2, 2][index], [0, 0, 1][index]));
     }
 }
 

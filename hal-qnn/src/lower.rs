@@ -229,7 +229,9 @@ impl Lowering<'_, '_> {
     }
 
     fn hold(&mut self, slot: Slot, held: Held) {
-        if let Some(place) = self.held.get_mut(self.segment.number(slot)) {
+        let number = self.segment.number(slot);
+        self.angles.retain(|(table, _)| *table != number);
+        if let Some(place) = self.held.get_mut(number) {
             *place = held;
         }
     }

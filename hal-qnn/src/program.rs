@@ -79,8 +79,10 @@ impl Program {
             }
         }
         let (program, context) = Self::build(session, wanted, counters, lower)?;
-        let binary = context.binary().map_err(|error| (0, error.into()))?;
-        store.store(key, &program.saved(binary).to_bytes(key));
+        // Without a binary nothing is kept; the program runs.
+        if let Ok(binary) = context.binary() {
+            store.store(key, &program.saved(binary).to_bytes(key));
+        }
         Ok(program)
     }
 
@@ -126,11 +128,11 @@ impl Program {
         let mut program = Self { graphs: Vec::new(), inputs, outputs };
         for SavedGraph { rows, inputs, outputs } in graphs {
             let (graph, made_us) = timed(|| Graph::retrieve(&context, &graph_name(rows), inputs, outputs));
-            let number = counters.made();
-            counters.restored += 1;
+            let number = counters.made() + program.graphs.len();
             let cost = GraphCost { number, operations: wanted.operations, rows, made_us, ..GraphCost::default() };
             program.graphs.push(Built { rows, graph: graph.ok()?, cost });
         }
+        counters.restored += program.graphs.len() as u64;
         Some(program)
     }
 

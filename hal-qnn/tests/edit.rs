@@ -22,7 +22,7 @@ use mobiedit_backends::transformer::{Precision, Transformer};
 use mobiedit_core::config::EarlyStop;
 use mobiedit_core::{Config, EditStorage, Editor, Footprint, ForwardBackend, Outcome, Problem, Progress, Statistics};
 use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics as Softmax};
-use mobiedit_hal_qnn::{Counters, Qnn, QnnConfig, Store};
+use mobiedit_hal_qnn::{Counters, Qnn, QnnConfig};
 use problem::{EDIT_LAYER, EDIT_PROMPTS, EDIT_SEED, EDIT_TARGET, EDIT_TEXT};
 
 const MODEL: &[u8] = include_bytes!("../../tests/fixtures/small.gguf");
@@ -96,18 +96,7 @@ fn edit(device: &mut Qnn, steps: u32) -> Edited {
 }
 
 /// Files in memory.
-#[derive(Clone, Debug, Default)]
-struct Files(Rc<RefCell<BTreeMap<u64, Vec<u8>>>>);
-
-impl Store for Files {
-    fn load(&mut self, key: u64) -> Option<Vec<u8>> {
-        self.0.borrow().get(&key).cloned()
-    }
-
-    fn store(&mut self, key: u64, bytes: &[u8]) {
-        self.0.borrow_mut().insert(key, bytes.to_vec());
-    }
-}
+type Files = Rc<RefCell<BTreeMap<u64, Vec<u8>>>>;
 
 #[test]
 fn an_edit_succeeds_finalises_nothing_in_its_steps_and_is_the_same_bits_from_kept_graphs() {

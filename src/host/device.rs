@@ -171,7 +171,9 @@ fn open_qnn(options: &QnnOptions) -> Result<HostDevice, QnnError> {
     let library = options.library.clone().unwrap_or_else(|| QNN_LIBRARY.into());
     let interface = Interface::open(&library)?;
     let session = Session::open(interface, &SessionConfig { log: LogConfig::SILENT, soc: options.soc })?;
-    let rows = [FEW_ROWS, options.rows.unwrap_or(ROWS).max(FEW_ROWS)].into();
+    // Each number once: a context has one graph of a name.
+    let most = options.rows.unwrap_or(ROWS);
+    let rows = if most > FEW_ROWS { [FEW_ROWS, most].into() } else { [most.max(1)].into() };
     let npu = Qnn::new(session, QnnConfig { rows, ..QnnConfig::default() });
     Ok(HostDevice::Qnn(Box::new(match &options.cache {
         Some(folder) => npu.with_store(Box::new(GraphFolder(folder.clone()))),
