@@ -83,7 +83,9 @@ fn edit(fails_at: usize) -> (Vec<u32>, usize, usize) {
             Ok(progress) if progress.outcome.is_some() => break,
             Ok(_) => {}
             Err(error) => {
-                assert_eq!(error, StepError::Backend(ForwardError::Device(Lost)));
+                let lost =
+                    |error| matches!(error, ForwardError::Device(Lost) | ForwardError::Layer { error: Lost, .. });
+                assert!(matches!(error, StepError::Backend(error) if lost(error)), "{error}");
                 assert_eq!(error.to_string().matches("the device was lost").count(), 1, "{error}");
                 failures += 1;
             }

@@ -76,6 +76,7 @@ pub enum Moving<'s> {
     Rope { x: &'s mut [f32], table: &'s [f32], head_dim: usize, pairs: RopePairs },
     Add { x: &'s mut [f32], y: &'s [f32] },
     Copy { x: &'s [f32], out: &'s mut [f32] },
+    Discard { x: &'s mut [f32] },
     Inject { x: &'s mut [f32], per_copy: usize, rows: &'s [u32], width: usize, delta: &'s [f32] },
     Gather { x: &'s [f32], per_copy: usize, rows: &'s [u32], width: usize, out: &'s mut [f32] },
 }
@@ -218,6 +219,10 @@ impl<'s> Checked<'s> {
             Op::Add { x, y } => {
                 let [x, y] = same_len(slots(work, cache, [x, y])?)?;
                 Ok(Self::Moving(Moving::Add { x, y }))
+            }
+            Op::Discard { x } => {
+                let [x] = slots(work, cache, [x])?;
+                Ok(Self::Moving(Moving::Discard { x }))
             }
             Op::Copy { x, out } => {
                 let [x, out] = same_len(slots(work, cache, [x, out])?)?;

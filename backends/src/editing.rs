@@ -9,7 +9,7 @@ use mobiedit_core::rank_one::RankOne;
 
 use crate::device::Device;
 use crate::op::{Activation, Op, Pool, READOUT_WIDTH, Read, Rows, Segment, Slot};
-use crate::transformer::{Activations, ForwardError, Transformer};
+use crate::transformer::{Activations, ForwardError, Kept, Transformer};
 
 /// Most rows of one candidate whose logits matter, over all prompts.
 const MAX_READS: usize = MAX_PROMPTS * MAX_TARGET_TOKENS;
@@ -95,7 +95,8 @@ impl<D: Device> Transformer<'_, D> {
         self.embed(&act, tokens)?;
         self.rope_table(&act, rows)?;
         for layer in 0..=last {
-            self.layer(layer, &act, rows, &mut [], 0, layer == last)?;
+            let kept = if layer == last { Kept::Edited } else { Kept::Attended };
+            self.layer(layer, &act, rows, &mut [], 0, kept)?;
         }
         Ok(act)
     }
@@ -145,7 +146,7 @@ impl<D: Device> Transformer<'_, D> {
         let rows = Rows { copies: 1, segments: &segments };
         let out = keys.chunks_exact_mut(len).zip(values.chunks_exact_mut(len));
         for (at, (keys, values)) in (layer + 1..spec.layers).zip(out) {
-            self.layer(at, &act, rows, &mut [], 0, false)?;
+            self.layer(at, &act, rows, &mut [], 0, Kept::Attended)?;
             copy_prefix(self.slice(act.k)?, keys);
             copy_prefix(self.slice(act.v)?, values);
         }
@@ -191,7 +192,7 @@ impl<D: Device> Transformer<'_, D> {
         let rows = Rows { copies: 1, segments: &segments };
         self.rope_table(&act, rows)?;
         for (above, at) in (layer + 1..spec.layers).enumerate() {
-            self.layer(at, &act, rows, &mut [], 0, false)?;
+            self.layer(at, &act, rows, &mut [], 0, Kept::Attended)?;
             let len = prompt.subject_last * spec.kv_dim;
             for (slot, range) in [(act.k, layout.keys(index)), (act.v, layout.values(index))] {
                 let start = range.start + above * len;
@@ -255,7 +256,7 @@ impl<D: Device> Transformer<'_, D> {
         }
         self.rope_table(&act, rows)?;
         for (above, layer) in (problem.layer() + 1..spec.layers).enumerate() {
-            self.layer(layer, &act, rows, cache, above, false)?;
+            self.layer(layer, &act, rows, cache, above, Kept::Attended)?;
         }
         Ok(act)
     }
@@ -344,7 +345,7 @@ impl<D: Device> Transformer<'_, D> {
         let segments = [Segment { rows: tokens, ..Segment::default() }];
         let rows = Rows { copies: 1, segments: &segments };
         for layer in problem.layer() + 1..self.model.config.spec.layers {
-            self.layer(layer, &act, rows, &mut [], 0, false)?;
+            self.layer(layer, &act, rows, &mut [], 0, Kept::Attended)?;
         }
         let mut reads = Reads::default();
         reads.push(problem, index, tokens)?;

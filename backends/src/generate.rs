@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use crate::op::{Op, Pool, Rows, Segment, Slot};
-use crate::transformer::{ForwardError, Transformer};
+use crate::transformer::{ForwardError, Kept, Transformer};
 
 /// A sequence being generated, in lent memory.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl<D: Device> Transformer<'_, D> {
         self.embed(&act, tokens)?;
         self.rope_table(&act, rows)?;
         for layer in 0..c.spec.layers {
-            self.layer(layer, &act, rows, sequence.memory, layer, false)?;
+            self.layer(layer, &act, rows, sequence.memory, layer, Kept::Attended)?;
             let start = layer * stride + sequence.len * c.spec.kv_dim;
             let kept = |start| Slot { pool: Pool::Cache, start, len: act.k.len };
             self.run(

@@ -21,6 +21,8 @@ pub fn run(op: Moving<'_>) {
         }
         Moving::Add { x, y } => add(x, y),
         Moving::Copy { x, out } => copy(x, out),
+        Moving::Discard { x } if cfg!(debug_assertions) => x.fill(f32::NAN),
+        Moving::Discard { .. } => {}
         Moving::Inject { x, per_copy, rows, width, delta } => inject(x, per_copy, rows, width, delta),
         Moving::Gather { x, per_copy, rows, width, out } => gather(x, per_copy, rows, width, out),
     }

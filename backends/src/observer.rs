@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::op::{Op, Pool, Rows, Segment, Slot};
 use crate::patches::Patches;
 use crate::scales::{INPUTS, OF_LAYER, PRODUCTS, scale_count};
-use crate::transformer::{ForwardError, Precision, Transformer};
+use crate::transformer::{ForwardError, Kept, Precision, Transformer};
 use crate::weights::Matrix;
 
 /// Bits of a magnitude that its bin does not tell.
@@ -208,7 +208,7 @@ impl<D: Device> Transformer<'_, Observer<'_, D>> {
         copy_prefix(self.slice(act.h)?, values);
         let segments = [Segment { rows: tokens.len(), ..Segment::default() }];
         for above in layer + 1..c.spec.layers {
-            self.layer(above, &act, Rows { copies: 1, segments: &segments }, &mut [], 0, false)?;
+            self.layer(above, &act, Rows { copies: 1, segments: &segments }, &mut [], 0, Kept::Attended)?;
         }
         let last = Slot { start: act.h.start + act.h.len.saturating_sub(c.spec.d_model), len: c.spec.d_model, ..act.h };
         let out = Slot { pool: Pool::Cache, start: 0, len: c.spec.vocab };

@@ -181,6 +181,12 @@ pub enum Op<'a> {
         /// As long as `x`.
         y: Slot,
     },
+    /// Nothing reads what `x` holds, until it is written again: a device need not have it there after the list. What is there
+    /// is undefined; debug builds make it NaN.
+    Discard {
+        /// Of any length.
+        x: Slot,
+    },
     /// `out ← x`, possibly from pool to pool.
     Copy {
         /// What is copied.

@@ -10,7 +10,7 @@ use mobiedit_core::backend::ModelSpec;
 use crate::device::Device;
 use crate::editing::{check_len, copy_prefix};
 use crate::op::{Op, Pool, READOUT_WIDTH, Read, Rows, Segment, Slot};
-use crate::transformer::{Activations, ForwardError, Transformer};
+use crate::transformer::{Activations, ForwardError, Kept, Transformer};
 
 /// What is traced.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +154,7 @@ impl<D: Device> Transformer<'_, D> {
         let of_layer = tokens * self.model.config.spec.d_model;
         let kept = trace.hidden.chunks_exact_mut(of_layer).zip(trace.mlp.chunks_exact_mut(of_layer));
         for (layer, (hidden, mlp)) in kept.enumerate() {
-            self.layer(layer, &act, rows, &mut [], 0, false)?;
+            self.layer(layer, &act, rows, &mut [], 0, Kept::Mlp)?;
             copy_prefix(self.slice(act.x)?, hidden);
             copy_prefix(self.slice(act.h)?, mlp);
         }
@@ -196,7 +196,7 @@ impl<D: Device> Transformer<'_, D> {
             copy_prefix(part, self.slice_mut(act.x)?);
             self.rope_table(&act, rows)?;
             for at in trace.at..layer {
-                self.layer(at, &act, rows, &mut [], 0, false)?;
+                self.layer(at, &act, rows, &mut [], 0, Kept::Mlp)?;
             }
             copy_prefix(self.slice(act.x)?, part);
         }
@@ -226,7 +226,7 @@ impl<D: Device> Transformer<'_, D> {
         }
         self.rope_table(&act, rows)?;
         for layer in trace.at..spec.layers {
-            self.layer(layer, &act, rows, &mut [], 0, false)?;
+            self.layer(layer, &act, rows, &mut [], 0, Kept::Mlp)?;
             if !layers.contains(&layer) {
                 continue;
             }

@@ -46,6 +46,13 @@ pub struct Transformer<'a, D> {
 pub enum ForwardError<E> {
     /// The device's own error.
     Device(E),
+    /// The device's own error, in a decoder layer.
+    Layer {
+        /// Its index.
+        layer: usize,
+        /// What the device says.
+        error: E,
+    },
     /// The work memory holds fewer rows than the call needs.
     WorkTooSmall {
         /// Rows needed at once.
@@ -78,6 +85,7 @@ impl<E: fmt::Display> fmt::Display for ForwardError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(e) => write!(f, "the device failed: {e}"),
+            Self::Layer { layer, error } => write!(f, "the device failed in layer {layer}: {error}"),
             Self::WorkTooSmall { rows, fit } => {
                 write!(f, "the work memory holds {fit} rows, {rows} are needed at once")
             }
@@ -97,12 +105,23 @@ impl<E: core::error::Error> core::error::Error for ForwardError<E> {}
 impl<E: BackendError> BackendError for ForwardError<E> {
     fn kind(&self) -> BackendErrorKind {
         match self {
-            Self::Device(e) => e.kind(),
+            Self::Device(error) | Self::Layer { error, .. } => error.kind(),
             Self::WorkTooSmall { .. } | Self::BufferTooSmall { .. } => BackendErrorKind::TooSmall,
             Self::NotFinite => BackendErrorKind::NotFinite,
             _ => BackendErrorKind::Unsupported,
         }
     }
+}
+
+/// What a layer leaves in its slots, beside the rows' state: the rest is discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The rows' own keys and values, in `k` and `v`.
+    Attended,
+    /// The output of the MLP, in `h`.
+    Mlp,
+    /// The input of `down_proj` in `gate`, its output in `h`; it is computed in f32, as the edited layer's is.
+    Edited,
 }
 
 /// The buffers of a run with a given number of rows, side by side in the work memory.
@@ -187,6 +206,11 @@ impl<'a, D: Device> Transformer<'a, D> {
         &self.device
     }
 
+    /// The same, to be changed.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// The applied patches.
     pub fn patches(&self) -> &Patches<'a> {
         &self.patches
@@ -248,7 +272,7 @@ impl<'a, D: Device> Transformer<'a, D> {
     }
 
     /// One decoder layer over the rows in `x`. `cache_layer` is the layer's place in the cache that the rows' segments
-    /// point to. Afterwards `gate` holds the input of `down_proj`, `h` its output, `k` and `v` the rows' own keys and values.
+    /// point to. Afterwards `x` holds the rows' state, and of the other slots those do what they should that `kept` names.
     pub(crate) fn layer(
         &mut self,
         layer: usize,
@@ -256,16 +280,21 @@ impl<'a, D: Device> Transformer<'a, D> {
         rows: Rows<'_>,
         cache: &mut [f32],
         cache_layer: usize,
-        float_down: bool,
+        kept: Kept,
     ) -> Result<(), ForwardError<D::Error>> {
         let c = self.model.config;
         let w = self.model.layers.get(layer).ok_or(ForwardError::OutOfRange)?;
         let [q, k, v, o, gate, up, down] = self.layer_activations(layer).ok_or(ForwardError::Model)?;
         let side = self.patches.of_layer(layer);
-        let down = if float_down || !side.is_empty() { Activation::F32 } else { down };
+        let down = if kept == Kept::Edited || !side.is_empty() { Activation::F32 } else { down };
         let linear = |x, activation, weight, bias, out| Op::Linear { x, weight, bias, side: &[], activation, out };
         let norm = |weight| Op::RmsNorm { x: act.x, weight, eps: c.norm_eps, out: act.h };
         let rope = |x| Op::Rope { x, table: act.rope, head_dim: c.head_dim, pairs: c.rope_pairs };
+        let [first, second] = match kept {
+            Kept::Attended => [act.gate, act.h],
+            Kept::Mlp => [act.gate, act.k],
+            Kept::Edited => [act.k, act.v],
+        };
         let ops = [
             norm(w.attn_norm),
             linear(act.h, q, w.q, w.q_bias, act.q),
@@ -292,9 +321,14 @@ impl<'a, D: Device> Transformer<'a, D> {
             Op::SwiGlu { gate: act.gate, up: act.up },
             Op::Linear { x: act.gate, weight: w.down, bias: None, side: &side, activation: down, out: act.h },
             Op::Add { x: act.x, y: act.h },
+            Op::Discard { x: act.q },
+            Op::Discard { x: act.a },
+            Op::Discard { x: act.up },
+            Op::Discard { x: first },
+            Op::Discard { x: second },
         ];
         let mut memory = Memory { work: self.work, cache };
-        self.device.run(&mut memory, &ops).map_err(ForwardError::Device)
+        self.device.run(&mut memory, &ops).map_err(|error| ForwardError::Layer { layer, error })
     }
 
     /// Writes RoPE's table for these rows: row i of a segment is at position `cached + i`.

@@ -22,10 +22,10 @@ use mobiedit_backends::rows::by_rows;
 use crate::ends::{Staging, fill, take, to_halves};
 use crate::error::{DeviceError, QnnError, Reason};
 use crate::lower::{LOWERING, Sizes, lower};
-use crate::plan::{Key, Part, Segment, by_content, by_place, has_side, parts};
-use crate::program::{GraphCost, Program, Wanted};
+use crate::plan::{Key, Part, Segment, by_content, by_place, has_side, name, parts};
+use crate::program::{GraphCost, OpCost, Program, Wanted};
 use crate::readout::readout;
-use crate::sys::{Burst, Session};
+use crate::sys::{Burst, Profile, ProfileLevel, Session};
 
 /// What graphs are built for. Larger ones are built where they are needed, but for the rows: a batch is split.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct QnnConfig {
 
 impl Default for QnnConfig {
     fn default() -> Self {
-        Self { rows: [16, 64].into(), cached: 128, patches: 4 }
+        Self { rows: [16, 64].into(), cached: 64, patches: 4 }
     }
 }
 
@@ -93,6 +93,7 @@ pub struct Qnn {
     counters: Counters,
     staging: Staging,
     store: Option<Box<dyn Store>>,
+    profile: Option<Profile>,
 }
 
 impl Qnn {
@@ -105,12 +106,22 @@ impl Qnn {
             counters: Counters::default(),
             staging: Staging::default(),
             store: None,
+            profile: None,
         }
     }
 
     /// Graphs are looked for here before they are built, and kept here.
     pub fn with_store(self, store: Box<dyn Store>) -> Self {
         Self { store: Some(store), ..self }
+    }
+
+    /// Takes into [`costs`](Self::costs) what the library measures of each execution from now on. It changes no result.
+    ///
+    /// # Errors
+    /// A library that does not measure.
+    pub fn profile(&mut self, level: ProfileLevel) -> Result<(), QnnError> {
+        self.profile = Some(Profile::create(&self.session, level)?);
+        Ok(())
     }
 
     /// What was done so far.
@@ -120,7 +131,8 @@ impl Qnn {
 
     /// What each graph has cost so far, in the order in which they were made.
     pub fn costs(&self) -> Vec<GraphCost> {
-        let mut costs: Vec<_> = self.programs.values().flat_map(|p| p.graphs.iter().map(|built| built.cost)).collect();
+        let mut costs: Vec<_> =
+            self.programs.values().flat_map(|p| p.graphs.iter().map(|built| built.cost.clone())).collect();
         costs.sort_by_key(|cost| cost.number);
         costs
     }
@@ -174,7 +186,8 @@ impl Qnn {
         let key = (segment.key(by_place), sizes);
         if !self.programs.contains_key(&key) {
             let kept = self.store_key(segment, sizes).map_err(|error| (0, error.into()))?;
-            let wanted = Wanted { rows: &self.config.rows, operations: segment.ops.len(), key: kept };
+            let operations: Vec<_> = segment.ops.iter().map(|op| OpCost { name: name(op), cycles: 0 }).collect();
+            let wanted = Wanted { rows: &self.config.rows, operations: &operations, key: kept };
             let lower = |builder: &mut _, rows| lower(builder, segment, Sizes { rows, ..sizes });
             let program = Program::make(&self.session, wanted, self.store.as_mut(), &mut self.counters, &lower)?;
             self.programs.insert(key.clone(), program);
@@ -187,7 +200,10 @@ impl Qnn {
         if segment.rows == 0 {
             return Ok(());
         }
-        let at = |op: usize| move |reason| DeviceError { op: segment.first + op, reason };
+        let ops = segment.ops;
+        let at = |op: usize| {
+            move |reason| DeviceError { op: segment.first + op, name: ops.get(op).map_or("", name), reason }
+        };
         let rows = self.fitting(segment.rows).map_err(at(0))?;
         let key = self.made(segment).map_err(|(op, reason)| at(op)(reason))?;
         let sizes = Sizes { rows, ..key.1 };
@@ -197,7 +213,7 @@ impl Qnn {
         for (input, buffer) in program.inputs.iter().zip(&mut self.staging.inputs) {
             fill(*input, segment, sizes, memory, buffer, &mut self.staging.mask);
         }
-        self.staging.execute(built).map_err(at(0))?;
+        self.staging.execute(built, self.profile.as_ref()).map_err(at(0))?;
         self.counters.executed += 1;
         for (output, halves) in program.outputs.iter().zip(&self.staging.outputs) {
             take(*output, segment, memory, halves, &mut self.staging.row);
@@ -226,7 +242,7 @@ impl Qnn {
             if let Some(buffer) = self.staging.inputs.first_mut() {
                 to_halves(x, buffer);
             }
-            self.staging.execute(built)?;
+            self.staging.execute(built, self.profile.as_ref())?;
             self.counters.executed += 1;
             let halves = self.staging.outputs.first().map_or(&[][..], Vec::as_slice);
             for (halves, (read, out)) in by_rows(halves, vocab).take(rows).zip(reads.by_ref().zip(out.by_ref())) {
@@ -249,7 +265,7 @@ impl Device for Qnn {
 
     fn run(&mut self, memory: &mut Memory<'_>, ops: &[Op<'_>]) -> Result<(), DeviceError> {
         for (index, op) in ops.iter().enumerate() {
-            let refused = |refusal: Refusal| DeviceError { op: index, reason: refusal.into() };
+            let refused = |refusal: Refusal| DeviceError { op: index, name: name(op), reason: refusal.into() };
             Checked::new(op, memory).map_err(refused)?;
         }
         for part in parts(ops) {
@@ -265,7 +281,7 @@ impl Device for Qnn {
                         Ok(_) => self.readout(memory, op),
                         Err(refusal) => Err(refusal.into()),
                     };
-                    done.map_err(|reason| DeviceError { op: index, reason })?;
+                    done.map_err(|reason| DeviceError { op: index, name: name(op), reason })?;
                 }
             }
         }

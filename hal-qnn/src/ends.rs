@@ -14,7 +14,7 @@ use crate::error::Reason;
 use crate::lower::{HIDDEN, Input, Output, Sizes};
 use crate::plan::Segment;
 use crate::program::{Built, timed};
-use crate::sys::Graph;
+use crate::sys::{Graph, Profile};
 
 /// Buffers of ends, kept from one execution to the next.
 #[derive(Debug, Default)]
@@ -39,12 +39,17 @@ impl Staging {
         resize(&mut self.outputs, &mut graph.outputs().map(|end| end.shape.numbers().unwrap_or(0)));
     }
 
-    pub(crate) fn execute(&mut self, built: &mut Built) -> Result<(), Reason> {
+    pub(crate) fn execute(&mut self, built: &mut Built, profile: Option<&Profile>) -> Result<(), Reason> {
         let inputs: Vec<&[u16]> = self.inputs.iter().map(Vec::as_slice).collect();
         let mut outputs: Vec<&mut [u16]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        let (done, us) = timed(|| built.graph.execute(&inputs, &mut outputs));
+        let (done, us) = timed(|| built.graph.execute(&inputs, &mut outputs, profile));
+
         built.cost.executed += 1;
         built.cost.execute_us += us;
+        // Without them the table lacks numbers, and the run lacks nothing.
+        if let Some(events) = profile.and_then(|profile| profile.events().ok()) {
+            built.measured(&events);
+        }
         Ok(done?)
     }
 }

@@ -37,6 +37,13 @@ pub enum QnnError {
         /// Numbers of the buffer.
         given: usize,
     },
+    /// The backend has no such operation.
+    Operation {
+        /// Its name in the library, the types and lengths of its inputs, and those of its output.
+        types: Text,
+        /// What the backend answered.
+        status: Status,
+    },
     /// The function failed.
     Refused {
         /// Which one, by its name in the interface.
@@ -62,6 +69,7 @@ impl fmt::Display for QnnError {
             Self::Buffer { tensor, need, given } => {
                 write!(f, "the buffer for tensor {tensor} has {given} numbers, {need} are needed")
             }
+            Self::Operation { types, status } => write!(f, "the backend has no {types}: {status}"),
             Self::Refused { call, status } => write!(f, "QNN's {call} failed: {status}"),
         }
     }
@@ -74,6 +82,8 @@ impl core::error::Error for QnnError {}
 pub struct DeviceError {
     /// Index of the operation in the list.
     pub op: usize,
+    /// Which operation it is.
+    pub name: &'static str,
     /// Why.
     pub reason: Reason,
 }
@@ -111,7 +121,7 @@ impl From<Refusal> for Reason {
 
 impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "operation {} on the NPU: ", self.op)?;
+        write!(f, "operation {} ({}) on the NPU: ", self.op, self.name)?;
         match self.reason {
             Reason::Refused(refusal) => write!(f, "{refusal}"),
             Reason::Rows { need, most } => write!(f, "it has {need} rows, the graphs are built for {most}"),

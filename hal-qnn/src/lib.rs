@@ -36,4 +36,4 @@ pub mod sys;
 
 pub use device::{Counters, Qnn, QnnConfig, Store};
 pub use error::{DeviceError, QnnError, Reason, Status, Text};
-pub use program::GraphCost;
+pub use program::{GraphCost, OpCost};

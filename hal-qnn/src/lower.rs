@@ -14,7 +14,7 @@ use mobiedit_backends::weights::Matrix;
 
 use crate::error::Reason;
 use crate::plan::{Segment, has_side, slots};
-use crate::product::{floats, halves, product};
+use crate::product::{floats, fractions, halves, product_of_halves, product_of_levels, steps, u16s};
 use crate::sys::tensor::{DataType, TensorType};
 use crate::sys::{Builder, Constant, Node, Quantize, Shape, TensorId, Value};
 
@@ -95,7 +95,7 @@ impl Output {
 pub(crate) const HIDDEN: f32 = -30_000.0;
 
 /// Raised whenever the same operations become other nodes: what was kept of older ones is not taken any more.
-pub(crate) const LOWERING: u32 = 1;
+pub(crate) const LOWERING: u32 = 2;
 
 /// Sizes of a graph that a segment's key leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,9 +130,11 @@ pub(crate) fn lower(builder: &mut Builder, segment: &Segment<'_>, sizes: Sizes) 
         inputs: Vec::new(),
         outputs: Vec::new(),
         angles: Vec::new(),
+        levels: Vec::new(),
     };
     for (index, op) in segment.ops.iter().enumerate() {
         lowering.at = index;
+        lowering.builder.group(index);
         lowering.op(op).map_err(|reason| (index, reason))?;
     }
     Ok((lowering.inputs, lowering.outputs))
@@ -145,6 +147,8 @@ enum Held {
     Nothing,
     /// A tensor.
     Tensor(TensorId),
+    /// Levels of 16 bits of this step, and what they stand for in halves, once that was asked for.
+    Levels { levels: TensorId, step: f32, halves: Option<TensorId> },
     /// What it held before, as an input, and what was added to that.
     Sum { before: Option<TensorId>, added: TensorId, total: Option<TensorId> },
 }
@@ -162,6 +166,8 @@ struct Lowering<'b, 's> {
     outputs: Vec<Output>,
     /// Cosines and sines of RoPE's tables by their slots.
     angles: Vec<(usize, [TensorId; 2])>,
+    /// Levels that were made of tensors, with their steps.
+    levels: Vec<(TensorId, f32, TensorId)>,
 }
 
 /// Parameters of a product with the second factor as it lies, or transposed.
@@ -240,7 +246,14 @@ impl Lowering<'_, '_> {
     fn read(&mut self, slot: Slot) -> Result<TensorId, Reason> {
         let shape = self.shape(slot);
         match self.held(slot) {
-            Held::Tensor(tensor) | Held::Sum { total: Some(tensor), .. } => Ok(tensor),
+            Held::Tensor(tensor)
+            | Held::Levels { halves: Some(tensor), .. }
+            | Held::Sum { total: Some(tensor), .. } => Ok(tensor),
+            Held::Levels { levels, step, halves: None } => {
+                let tensor = self.made(c"Dequantize", &[], &[levels], &shape)?;
+                self.hold(slot, Held::Levels { levels, step, halves: Some(tensor) });
+                Ok(tensor)
+            }
             Held::Nothing => {
                 let tensor = self.input(Input::Slot(self.segment.number(slot)), &shape)?;
                 self.hold(slot, Held::Tensor(tensor));
@@ -258,15 +271,35 @@ impl Lowering<'_, '_> {
         }
     }
 
-    /// Whether the operation being lowered is the last to write the slot.
-    fn is_last(&self, slot: Slot) -> bool {
-        self.last.get(self.segment.number(slot)).copied().flatten() == Some(self.at)
+    /// The levels of this step of what a slot holds.
+    fn read_levels(&mut self, slot: Slot, wanted: f32) -> Result<TensorId, Reason> {
+        if let Held::Levels { levels, step, .. } = self.held(slot)
+            && step.to_bits() == wanted.to_bits()
+        {
+            return Ok(levels);
+        }
+        let x = self.read(slot)?;
+        let known = self.levels.iter().find(|(of, step, _)| *of == x && step.to_bits() == wanted.to_bits());
+        if let Some((.., levels)) = known {
+            return Ok(*levels);
+        }
+        let levels = self.builder.tensor(TensorType::NATIVE, u16s(&self.shape(slot), wanted))?;
+        self.node(c"Quantize", &[], &[x], levels)?;
+        self.levels.push((x, wanted, levels));
+        Ok(levels)
     }
 
-    /// The tensor for what the slot holds next: an output of the graph if nothing overwrites it.
+    /// Whether what the operation being lowered writes to the slot may be read after the graph.
+    fn is_end(&self, slot: Slot) -> bool {
+        let number = self.segment.number(slot);
+        let live = self.segment.live.get(number).copied().unwrap_or(true);
+        live && self.last.get(number).copied().flatten() == Some(self.at)
+    }
+
+    /// The tensor for what the slot holds next: an output of the graph if it may be read after that.
     fn write(&mut self, slot: Slot) -> Result<TensorId, Reason> {
         let shape = self.shape(slot);
-        let tensor = if self.is_last(slot) {
+        let tensor = if self.is_end(slot) {
             self.outputs.push(Output::Store(self.segment.number(slot)));
             self.builder.tensor(TensorType::APP_READ, floats(&shape))?
         } else {
@@ -306,14 +339,34 @@ impl Lowering<'_, '_> {
         has_side: bool,
     ) -> Result<(), Reason> {
         let (rows, outputs, inputs) = (self.sizes.rows, weight.rows(), weight.cols());
+        if let (Some([before, after]), false) = (steps(weight, activation), has_side) {
+            let levels = self.read_levels(x, before)?;
+            let levels = product_of_levels(self.builder, levels, weight, after, rows)?;
+            return match bias {
+                None if !self.is_end(out) => {
+                    self.hold(out, Held::Levels { levels, step: after, halves: None });
+                    Ok(())
+                }
+                None => {
+                    let out = self.write(out)?;
+                    self.node(c"Dequantize", &[], &[levels], out)
+                }
+                Some(bias) => {
+                    let plain = self.made(c"Dequantize", &[], &[levels], &[rows, outputs])?;
+                    let bias = self.builder.constant(floats(&[1, outputs]), halves(bias))?;
+                    let out = self.write(out)?;
+                    self.node(c"ElementWiseAdd", &[], &[plain, bias], out)
+                }
+            };
+        }
         let x = self.read(x)?;
         if !has_side {
             let out = self.write(out)?;
-            return product(self.builder, x, weight, bias, activation, rows, out);
+            return product_of_halves(self.builder, x, weight, bias, activation, out);
         }
         let patches = self.sizes.patches;
         let plain = self.between(&[rows, outputs])?;
-        product(self.builder, x, weight, bias, activation, rows, plain)?;
+        product_of_halves(self.builder, x, weight, bias, activation, plain)?;
         let u = self.input(Input::SideU(self.at), &[patches, inputs])?;
         let lambda = self.input(Input::SideLambda(self.at), &[patches, outputs])?;
         let seen = self.made(c"MatMul", &transposed(true), &[x, u], &[rows, patches])?;
@@ -440,14 +493,39 @@ impl Lowering<'_, '_> {
         self.node(c"Reshape", &[], &[mixed], out)
     }
 
-    /// `silu(gate) · up`.
+    /// `silu(gate) · up`: of levels if it is, and is wanted as levels.
     fn swiglu(&mut self, gate: Slot, up: Slot) -> Result<(), Reason> {
         let shape = self.shape(gate);
+        if let (Held::Levels { levels: x, step, .. }, Held::Levels { levels: up, .. }, Some(wanted), false) =
+            (self.held(gate), self.held(up), self.wanted_step(gate), self.is_end(gate))
+        {
+            let mut made = |kind, inputs: &[TensorId], shape| -> Result<TensorId, Reason> {
+                let output = self.builder.tensor(TensorType::NATIVE, shape)?;
+                self.node(kind, &[], inputs, output)?;
+                Ok(output)
+            };
+            let sigmoid = made(c"Sigmoid", &[x], fractions(&shape))?;
+            // No larger than `x` anywhere.
+            let silu = made(c"ElementWiseMultiply", &[x, sigmoid], u16s(&shape, step))?;
+            let levels = made(c"ElementWiseMultiply", &[silu, up], u16s(&shape, wanted))?;
+            self.hold(gate, Held::Levels { levels, step: wanted, halves: None });
+            return Ok(());
+        }
         let (x, up) = (self.read(gate)?, self.read(up)?);
         let sigmoid = self.made(c"Sigmoid", &[], &[x], &shape)?;
         let silu = self.made(c"ElementWiseMultiply", &[], &[x, sigmoid], &shape)?;
         let out = self.write(gate)?;
         self.node(c"ElementWiseMultiply", &[], &[silu, up], out)
+    }
+
+    /// The step of the levels that the next operation makes of the slot.
+    fn wanted_step(&self, slot: Slot) -> Option<f32> {
+        match self.segment.ops.get(self.at + 1)? {
+            next @ Op::Linear { x, weight, activation, .. } if *x == slot && !has_side(next) => {
+                steps(*weight, *activation).map(|[before, _]| before)
+            }
+            _ => None,
+        }
     }
 
     fn add(&mut self, x: Slot, y: Slot) -> Result<(), Reason> {
@@ -461,12 +539,13 @@ impl Lowering<'_, '_> {
                 return Ok(());
             }
             Held::Tensor(tensor) if self.inputs_slot(x) => Some(tensor),
-            Held::Tensor(tensor) => {
+            Held::Tensor(_) | Held::Levels { .. } => {
+                let tensor = self.read(x)?;
                 let out = self.write(x)?;
                 return self.node(c"ElementWiseAdd", &[], &[tensor, y], out);
             }
         };
-        let added = if self.is_last(x) {
+        let added = if self.is_end(x) {
             // An end of the graph of its own: `y` may be another one.
             let output = self.sum(x)?;
             self.node(c"Reshape", &[], &[y], output)?;
@@ -488,7 +567,7 @@ impl Lowering<'_, '_> {
     /// The tensor for what was added to a slot so far.
     fn sum(&mut self, slot: Slot) -> Result<TensorId, Reason> {
         let shape = self.shape(slot);
-        if self.is_last(slot) {
+        if self.is_end(slot) {
             self.outputs.push(Output::Add(self.segment.number(slot)));
             Ok(self.builder.tensor(TensorType::APP_READ, floats(&shape))?)
         } else {

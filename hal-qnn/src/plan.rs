@@ -1,6 +1,7 @@
 //! A list of operations, cut into what one graph computes, what the host moves, and readouts; and the key under which a graph is
 //! found again. It builds nothing.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::hash::Hasher;
 
@@ -28,6 +29,8 @@ pub(crate) struct Segment<'o> {
     pub(crate) rows: usize,
     /// Every slot once, in the order in which the operations name them.
     pub(crate) slots: Vec<Slot>,
+    /// Of each slot, whether what it holds afterwards may be read.
+    pub(crate) live: Vec<bool>,
 }
 
 /// What makes two segments the same graph but for its sizes.
@@ -47,6 +50,25 @@ pub(crate) fn slots(op: &Op<'_>) -> (Vec<Slot>, Slot) {
         Op::Inject { x, .. } => (Vec::new(), x),
         Op::Readout { x, clean, out, .. } => ([x, clean].into(), out),
         _ => (Vec::new(), EMPTY),
+    }
+}
+
+/// What an operation is called in messages and in tables of costs.
+pub(crate) const fn name(op: &Op<'_>) -> &'static str {
+    match op {
+        Op::RmsNorm { .. } => "RmsNorm",
+        Op::Linear { .. } => "Linear",
+        Op::Rope { .. } => "Rope",
+        Op::Attention { .. } => "Attention",
+        Op::SwiGlu { .. } => "SwiGlu",
+        Op::Add { .. } => "Add",
+        Op::Embed { .. } => "Embed",
+        Op::Discard { .. } => "Discard",
+        Op::Copy { .. } => "Copy",
+        Op::Inject { .. } => "Inject",
+        Op::Gather { .. } => "Gather",
+        Op::Readout { .. } => "Readout",
+        _ => "unknown",
     }
 }
 
@@ -73,7 +95,9 @@ pub(crate) fn parts<'o>(ops: &'o [Op<'o>]) -> Vec<Part<'o>> {
     let mut open: Option<Open> = None;
     for (index, op) in ops.iter().enumerate() {
         let alone = match op {
-            Op::Embed { .. } | Op::Copy { .. } | Op::Inject { .. } | Op::Gather { .. } => Some(Part::Moving(index)),
+            Op::Embed { .. } | Op::Copy { .. } | Op::Inject { .. } | Op::Gather { .. } | Op::Discard { .. } => {
+                Some(Part::Moving(index))
+            }
             Op::Readout { .. } => Some(Part::Readout(index)),
             _ => None,
         };
@@ -127,13 +151,32 @@ impl Open {
     }
 
     fn close<'o>(self, ops: &'o [Op<'o>], end: usize) -> Part<'o> {
-        let ops = ops.get(self.first..end).unwrap_or(&[]);
-        Part::Segment(self.segment(ops))
+        let (own, after) = (ops.get(self.first..end).unwrap_or(&[]), ops.get(end..).unwrap_or(&[]));
+        let live = self.slots.iter().map(|slot| is_live(slot, after)).collect();
+        Part::Segment(Segment { live, ..self.segment(own) })
     }
 
     fn segment<'o>(self, ops: &'o [Op<'o>]) -> Segment<'o> {
-        Segment { first: self.first, ops, rows: self.rows.unwrap_or(1), slots: self.slots }
+        let live = vec![true; self.slots.len()];
+        Segment { first: self.first, ops, rows: self.rows.unwrap_or(1), slots: self.slots, live }
     }
+}
+
+/// Whether what the slot holds may be read by these operations, or after them.
+fn is_live(slot: &Slot, after: &[Op<'_>]) -> bool {
+    for op in after {
+        if let Op::Discard { x } = op {
+            if x.pool == slot.pool && x.start <= slot.start && slot.start + slot.len <= x.start + x.len {
+                return false;
+            }
+            continue;
+        }
+        let (reads, written) = slots(op);
+        if reads.iter().chain([&written]).any(|other| overlap(slot, other)) {
+            return true;
+        }
+    }
+    true
 }
 
 fn overlap(a: &Slot, b: &Slot) -> bool {
@@ -178,7 +221,7 @@ impl<'o> Segment<'o> {
     /// The same for the same operations on the same weights, whatever the rows, the cache, the patches. `matrix` tells which
     /// weights.
     pub(crate) fn key(&self, matrix: impl Fn(&Matrix<'_>) -> [u64; 5]) -> Key {
-        let mut key = Vec::new();
+        let mut key: Vec<u64> = self.live.iter().map(|live| u64::from(*live)).collect();
         for op in self.ops {
             let (reads, written) = slots(op);
             key.push(u64::MAX);

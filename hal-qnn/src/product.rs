@@ -22,60 +22,45 @@ pub(crate) fn floats(dimensions: &[usize]) -> Shape {
     }
 }
 
-/// `out = W x + bias`, in the types that the activation asks for: int8 weights with levels of 16 bits around the product, or with
-/// halves; or halves alone.
-pub(crate) fn product(
+/// Whether a product has levels of 16 bits around it: of which steps before and after.
+pub(crate) fn steps(weight: Matrix<'_>, activation: Activation) -> Option<[f32; 2]> {
+    match activation {
+        Activation::A16Static { scale, product } if is_integer(weight) => Some([scale, product]),
+        _ => None,
+    }
+}
+
+fn is_integer(weight: Matrix<'_>) -> bool {
+    !matches!(weight.format(), Format::F32 | Format::F16 | Format::Bf16)
+}
+
+/// The levels of `W x`, of this step, for x as levels.
+pub(crate) fn product_of_levels(
+    builder: &mut Builder,
+    levels: TensorId,
+    weight: Matrix<'_>,
+    step: f32,
+    rows: usize,
+) -> Result<TensorId, Reason> {
+    let weights = int8(builder, weight)?;
+    let output = builder.tensor(TensorType::NATIVE, u16s(&[rows, weight.rows()], step))?;
+    builder.node(&Node { kind: c"FullyConnected", params: &[], inputs: &[levels, weights], output })?;
+    Ok(output)
+}
+
+/// `out = W x + bias` of halves, the weights int8 if the activation is to be 16 bits.
+pub(crate) fn product_of_halves(
     builder: &mut Builder,
     x: TensorId,
     weight: Matrix<'_>,
     bias: Option<Matrix<'_>>,
     activation: Activation,
-    rows: usize,
     out: TensorId,
 ) -> Result<(), Reason> {
-    let integers = !matches!(weight.format(), Format::F32 | Format::F16 | Format::Bf16);
-    match activation {
-        Activation::A16Static { scale, product } if integers => {
-            let weights = int8(builder, weight)?;
-            let mut between = |width, shape: fn(&[usize], f32) -> Shape, scale| {
-                builder.tensor(TensorType::NATIVE, shape(&[rows, width], scale))
-            };
-            let levels = between(weight.cols(), u16s, scale)?;
-            let made = between(weight.rows(), u16s, product)?;
-            let plain = match bias {
-                Some(_) => between(weight.rows(), |sides, _| floats(sides), 0.0)?,
-                None => out,
-            };
-            let mut node =
-                |kind, inputs: &[TensorId], output| builder.node(&Node { kind, params: &[], inputs, output });
-            node(c"Quantize", &[x], levels)?;
-            node(c"FullyConnected", &[levels, weights], made)?;
-            node(c"Dequantize", &[made], plain)?;
-            if let Some(bias) = bias {
-                let bias = builder.constant(floats(&[1, weight.rows()]), halves(bias))?;
-                builder.node(&Node { kind: c"ElementWiseAdd", params: &[], inputs: &[plain, bias], output: out })?;
-            }
-            Ok(())
-        }
-        Activation::A16 if integers => {
-            let weights = int8(builder, weight)?;
-            fully_connected(builder, x, weights, bias, out)
-        }
-        _ => {
-            let weights = builder.constant(floats(&[weight.rows(), weight.cols()]), halves(weight))?;
-            fully_connected(builder, x, weights, bias, out)
-        }
-    }
-}
-
-/// A product of halves.
-fn fully_connected(
-    builder: &mut Builder,
-    x: TensorId,
-    weights: TensorId,
-    bias: Option<Matrix<'_>>,
-    out: TensorId,
-) -> Result<(), Reason> {
+    let weights = match activation {
+        Activation::A16 if is_integer(weight) => int8(builder, weight)?,
+        _ => builder.constant(floats(&[weight.rows(), weight.cols()]), halves(weight))?,
+    };
     let mut inputs = vec![x, weights];
     if let Some(bias) = bias {
         inputs.push(builder.constant(floats(&[bias.cols()]), halves(bias))?);
@@ -84,8 +69,14 @@ fn fully_connected(
 }
 
 /// Levels of 16 bits, symmetric about their middle.
-fn u16s(dimensions: &[usize], scale: f32) -> Shape {
+pub(crate) fn u16s(dimensions: &[usize], scale: f32) -> Shape {
     let quantize = Quantize::Tensor(ScaleOffset { scale, offset: -32768 });
+    Shape { data_type: DataType::UFIXED_16, quantize, ..floats(dimensions) }
+}
+
+/// Levels of 16 bits of numbers from 0 to 1.
+pub(crate) fn fractions(dimensions: &[usize]) -> Shape {
+    let quantize = Quantize::Tensor(ScaleOffset { scale: 1.0 / 65536.0, offset: 0 });
     Shape { data_type: DataType::UFIXED_16, quantize, ..floats(dimensions) }
 }
 

@@ -11,7 +11,7 @@ use crate::device::{Counters, Store};
 use crate::error::Reason;
 use crate::lower::{Ends, Input, Output};
 use crate::saved::{Saved, SavedGraph};
-use crate::sys::{Builder, Context, Graph, Session};
+use crate::sys::{Builder, Context, Event, Graph, Session};
 
 /// Graphs of the same operations in one context, by their rows.
 #[derive(Debug)]
@@ -29,13 +29,38 @@ pub(crate) struct Built {
     pub(crate) cost: GraphCost,
 }
 
+impl Built {
+    /// Adds what the library has measured of an execution.
+    pub(crate) fn measured(&mut self, events: &[Event]) {
+        let cost = &mut self.cost;
+        let mut seen = |event: &Event| {
+            cost.accelerator_us += event.accelerator_us().unwrap_or(0);
+            if let Some((op, cycles)) = event.node_cycles()
+                && let Some(op) = cost.operations.get_mut(op)
+            {
+                op.cycles += cycles;
+            }
+        };
+        events.iter().for_each(|event| event.visit(&mut seen));
+    }
+}
+
+/// What an operation has cost so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpCost {
+    /// Which it is.
+    pub name: &'static str,
+    /// Cycles of the NPU, of all executions; 0 where the library does not tell.
+    pub cycles: u64,
+}
+
 /// What a graph has cost so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GraphCost {
     /// Its place among all that the device was asked for.
     pub number: usize,
-    /// Operations of this project in it.
-    pub operations: usize,
+    /// The operations in it, in their order.
+    pub operations: Vec<OpCost>,
     /// Rows that it computes.
     pub rows: usize,
     /// Microseconds of building and finalising, or of reading; 0 without the feature `std`.
@@ -44,6 +69,8 @@ pub struct GraphCost {
     pub executed: u64,
     /// Microseconds of them all, as the caller of the library sees them.
     pub execute_us: u64,
+    /// Microseconds of them all on the NPU; 0 where the library does not tell.
+    pub accelerator_us: u64,
 }
 
 /// What a program is asked to be.
@@ -51,8 +78,8 @@ pub struct GraphCost {
 pub(crate) struct Wanted<'w> {
     /// Rows of its graphs.
     pub(crate) rows: &'w [usize],
-    /// Operations in each.
-    pub(crate) operations: usize,
+    /// The operations in each.
+    pub(crate) operations: &'w [OpCost],
     /// Where it is kept under which key.
     pub(crate) key: Option<u64>,
 }
@@ -106,7 +133,8 @@ impl Program {
             (program.inputs, program.outputs) = ends;
             let number = counters.made();
             counters.finalized += 1;
-            let cost = GraphCost { number, operations: wanted.operations, rows, made_us, ..GraphCost::default() };
+            let cost =
+                GraphCost { number, operations: wanted.operations.to_vec(), rows, made_us, ..GraphCost::default() };
             program.graphs.push(Built { rows, graph, cost });
         }
         Ok((program, context))
@@ -129,7 +157,8 @@ impl Program {
         for SavedGraph { rows, inputs, outputs } in graphs {
             let (graph, made_us) = timed(|| Graph::retrieve(&context, &graph_name(rows), inputs, outputs));
             let number = counters.made() + program.graphs.len();
-            let cost = GraphCost { number, operations: wanted.operations, rows, made_us, ..GraphCost::default() };
+            let cost =
+                GraphCost { number, operations: wanted.operations.to_vec(), rows, made_us, ..GraphCost::default() };
             program.graphs.push(Built { rows, graph: graph.ok()?, cost });
         }
         counters.restored += program.graphs.len() as u64;

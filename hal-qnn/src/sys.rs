@@ -24,6 +24,7 @@ mod layout;
 mod library;
 mod log;
 mod power;
+mod profile;
 mod session;
 #[cfg(all(feature = "std", unix))]
 mod stdout;
@@ -37,4 +38,5 @@ pub use graph::{Builder, Constant, End, Graph, Node, Quantize, Shape, TensorId, 
 pub use interface::{Interface, Versions};
 pub use log::LogConfig;
 pub use power::{Burst, Clocks, Infrastructure, PowerConfig};
+pub use profile::{Event, Profile, ProfileLevel, Unit};
 pub use session::{Session, SessionConfig};

@@ -1,5 +1,6 @@
 //! `mobiedit edit`: search, show, store.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use mobiedit::core::problem::{Problem, ProblemError};
 use mobiedit::core::{Config, ForwardBackend};
-use mobiedit::hal_qnn::sys::Burst;
+use mobiedit::hal_qnn::sys::{Burst, ProfileLevel};
 use mobiedit::hal_qnn::{Counters, GraphCost, Qnn, QnnError};
 use mobiedit::host::checkpoint::CheckpointFile;
 use mobiedit::host::device::HostDevice;
@@ -170,10 +171,14 @@ fn edit(
     let mut writer = EditsWriter::open(&args.folder.edits)?;
     ensure!(writer.edits().list() == edits.list(), "the edits folder has changed just now: run the command again");
     let checkpoint = checkpoint_file(session, &edits, request, &search, args);
+    let measures = match session.transformer.device_mut().npu_mut() {
+        Some(npu) if args.profile => npu.profile(ProfileLevel::DETAILED),
+        _ => Ok(()),
+    };
     let burst = session.transformer.device().npu().map(Qnn::burst);
     let ended = find(session, &prompts, &search, &checkpoint, &interrupt)?;
     if args.profile {
-        profile(session.transformer.device(), burst.as_ref());
+        profile(session.transformer.device(), burst.as_ref(), measures);
     }
     drop(burst);
     rejected_graphs(session.transformer.device());
@@ -204,8 +209,8 @@ fn edit(
     Ok(if report.success { Status::Done } else { Status::NotSuccessful })
 }
 
-/// Tells what the search cost on an NPU, graph by graph.
-fn profile(device: &HostDevice, burst: Option<&Result<Burst, QnnError>>) {
+/// Tells what the search cost on an NPU, graph by graph, and which operations.
+fn profile(device: &HostDevice, burst: Option<&Result<Burst, QnnError>>, measures: Result<(), QnnError>) {
     let (Some(npu), Some(burst)) = (device.npu(), burst) else {
         return report::tell("profile: the CPU has no graphs");
     };
@@ -215,13 +220,24 @@ fn profile(device: &HostDevice, burst: Option<&Result<Burst, QnnError>>) {
     }
     let Counters { finalized, restored, executed, .. } = npu.counters();
     report::tell(&format!("{finalized} graphs finalised, {restored} read, {executed} executions"));
-    report::tell("graph  operations  rows  made, ms  executed  each, ms  all, ms");
-    for GraphCost { number, operations, rows, made_us, executed, execute_us } in npu.costs() {
-        let [made, all] = [made_us, execute_us].map(|us| us as f64 / 1e3);
-        let each = all / executed.max(1) as f64;
+    if let Err(error) = measures {
+        report::tell(&format!("the library measures nothing: {error}"));
+    }
+    report::tell("graph  operations  rows  made, ms  executed  each, ms  on the NPU, ms  all, ms");
+    let mut cycles = BTreeMap::new();
+    for GraphCost { number, operations, rows, made_us, executed, execute_us, accelerator_us } in npu.costs() {
+        let [made, all, on_npu] = [made_us, execute_us, accelerator_us].map(|us| us as f64 / 1e3);
+        let [each, on_npu] = [all, on_npu].map(|ms| ms / executed.max(1) as f64);
+        let count = operations.len();
         report::tell(&format!(
-            "{number:>5}  {operations:>10}  {rows:>4}  {made:>8.1}  {executed:>8}  {each:>8.1}  {all:>7.1}"
+            "{number:>5}  {count:>10}  {rows:>4}  {made:>8.1}  {executed:>8}  {each:>8.1}  {on_npu:>14.1}  {all:>7.1}"
         ));
+        operations.iter().for_each(|op| *cycles.entry(op.name).or_insert(0) += op.cycles);
+    }
+    let all: u64 = cycles.values().sum();
+    report::tell("operation  share of the NPU's cycles");
+    for (name, cycles) in cycles {
+        report::tell(&format!("{name:<9}  {:>5.1} %", 100.0 * cycles as f64 / all.max(1) as f64));
     }
 }
 

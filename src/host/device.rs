@@ -127,6 +127,14 @@ impl HostDevice {
             Self::Qnn(npu) => Some(npu),
         }
     }
+
+    /// The same, to be changed.
+    pub fn npu_mut(&mut self) -> Option<&mut Qnn> {
+        match self {
+            Self::Cpu(_) => None,
+            Self::Qnn(npu) => Some(npu),
+        }
+    }
 }
 
 /// A device that a session could run on, or why it could not.

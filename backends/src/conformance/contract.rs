@@ -106,6 +106,30 @@ pub(super) fn cache_exactness<D: Device>(cached: usize, rows: usize, device: &mu
     if whole.ends_with(&suffix) { Ok(()) } else { Err(format!("{cached} cached positions change the bits")) }
 }
 
+/// What was discarded disturbs nothing else, and can be written again.
+pub(super) fn discarding<D: Device>(device: &mut D) -> Result<(), String> {
+    let mut pools = Pools::new();
+    // Sums that half precision has too.
+    let [a, b, c] = [1.0, 2.0, 4.0].map(|number| pools.put(Pool::Work, &[number; 8]));
+    let before = pools.work.clone();
+    let ops = [
+        Op::Add { x: b, y: a },
+        Op::Discard { x: a },
+        Op::Copy { x: b, out: a },
+        Op::Add { x: c, y: a },
+        Op::Discard { x: b },
+    ];
+    device.run(&mut pools.memory(), &ops).map_err(|error| format!("refused: {error}"))?;
+    for (name, slot, expected) in [("a", a, 3.0), ("c", c, 7.0)] {
+        if pools.slice(slot) != [expected; 8] {
+            return Err(format!("{name} is {:?}, {expected} was expected", pools.slice(slot)));
+        }
+    }
+    let inside = |at: usize| [a, b, c].iter().any(|slot| (slot.start..slot.start + slot.len).contains(&at));
+    let same = (0..before.len()).all(|at| inside(at) || before[at].to_bits() == pools.work[at].to_bits());
+    if same { Ok(()) } else { Err(String::from("something outside the slots was written")) }
+}
+
 /// Operations that a device must refuse: what is wrong, and the operation on 64 numbers of work and 16 of cache.
 fn refusals() -> Vec<(&'static str, Owned)> {
     let slot = |start, len| Slot { pool: Pool::Work, start, len };
@@ -140,6 +164,7 @@ fn refusals() -> Vec<(&'static str, Owned)> {
         ("a slot past the end", Owned::Add { x: slot(60, 5), y: slot(0, 5) }),
         ("a slot past the end of the cache", Owned::Copy { x: in_cache(10, 8), out: slot(0, 8) }),
         ("a slot that wraps around", Owned::Copy { x: slot(usize::MAX, 2), out: slot(0, 2) }),
+        ("a discarded slot past the end", Owned::Discard { x: slot(60, 5) }),
         ("overlapping slots", Owned::Add { x: slot(0, 8), y: slot(4, 8) }),
         ("the same slot twice", Owned::SwiGlu { gate: slot(0, 8), up: slot(0, 8) }),
         ("input over output", linear(slot(0, 8), slot(7, 4))),

@@ -127,6 +127,9 @@ pub fn check<D: Device>(device: &mut D, profile: &Profile<'_>, filter: Option<&s
             report.add(id, contract::cache_exactness(cached, rows, device));
         }
     }
+    if wanted("discarding") {
+        report.add("discarding".to_string(), contract::discarding(device));
+    }
     if wanted("refusals") {
         let wrong = contract::wrong_refusals(device);
         report.ran.push("refusals".to_string());

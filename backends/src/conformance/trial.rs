@@ -52,6 +52,9 @@ pub(super) enum Owned {
         heads: [usize; 3],
         out: Slot,
     },
+    Discard {
+        x: Slot,
+    },
     SwiGlu {
         gate: Slot,
         up: Slot,
@@ -107,6 +110,7 @@ impl Owned {
             Self::SwiGlu { gate, up } => f(Op::SwiGlu { gate, up }),
             Self::Add { x, y } => f(Op::Add { x, y }),
             Self::Copy { x, out } => f(Op::Copy { x, out }),
+            Self::Discard { x } => f(Op::Discard { x }),
             Self::Inject { x, per_copy, copies, ref rows, ref delta } => {
                 f(Op::Inject { x, per_copy, copies, rows, delta })
             }

@@ -11,6 +11,7 @@ use std::vec::Vec;
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
 use super::interface::Interface;
 use super::power::{Clocks, Infrastructure, PowerConfig};
+use super::profile::{EventData, EventId, ProfileLevel, Unit};
 use super::table::{
     ApiVersion, BackendHandle, ContextHandle, DeviceHandle, GraphHandle, HTP, InterfaceV2, LogCallback, LogHandle,
     LogLevel, ProfileHandle, Provider, SignalHandle, Table, Version,
@@ -158,7 +159,14 @@ fn table() -> Table {
         log_create: Some(log_create),
         unused_26: [None],
         log_free: Some(log_free),
-        unused_28: [None; 11],
+        profile_create: Some(profile_create),
+        unused_29: [None],
+        profile_get_events: Some(profile_get_events),
+        profile_get_sub_events: Some(profile_get_sub_events),
+        profile_get_event_data: Some(profile_get_event_data),
+        unused_33: [None],
+        profile_free: Some(profile_free),
+        unused_35: [None; 4],
         device_get_infrastructure: Some(device_get_infrastructure),
         device_create: Some(device_create),
         unused_41: [None; 2],
@@ -495,4 +503,62 @@ unsafe extern "C" fn set_power(id: u32, list: *const *const PowerConfig) -> Stat
     let (config, end) = unsafe { (**list, *list.add(1)) };
     assert_eq!((config, end), (PowerConfig::burst(id), null()));
     FAKE.with_borrow_mut(|fake| fake.note("setPowerConfig", without_provenance_mut(id as usize)))
+}
+
+/// # Safety
+/// The last argument can be written to.
+unsafe extern "C" fn profile_create(backend: BackendHandle, _: ProfileLevel, profile: *mut ProfileHandle) -> Status {
+    assert_eq!(backend.0.addr(), 2);
+    FAKE.with_borrow_mut(|fake| {
+        let (handle, status) = fake.make("profileCreate", 6);
+        // SAFETY: the caller's promise.
+        unsafe { *profile = ProfileHandle(without_provenance_mut(handle)) };
+        status
+    })
+}
+
+/// Events by their numbers: 1 consists of 2 and 3, and 3 of itself.
+const EVENTS: [EventId; 3] = [EventId(1), EventId(2), EventId(3)];
+
+/// # Safety
+/// Both places can be written to.
+unsafe extern "C" fn profile_get_events(profile: ProfileHandle, list: *mut *const EventId, len: *mut u32) -> Status {
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe { (*list, *len) = (EVENTS.as_ptr(), 1) };
+        fake.note("profileGetEvents", profile.0)
+    })
+}
+
+/// # Safety
+/// Both places can be written to.
+unsafe extern "C" fn profile_get_sub_events(event: EventId, list: *mut *const EventId, len: *mut u32) -> Status {
+    let parts = match event.0 {
+        1 => &EVENTS[1..],
+        2 => &[],
+        _ => &EVENTS[2..],
+    };
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe { (*list, *len) = (parts.as_ptr(), parts.len() as u32) };
+        fake.note("profileGetSubEvents", without_provenance_mut(event.0 as usize))
+    })
+}
+
+/// # Safety
+/// The place can be written to.
+unsafe extern "C" fn profile_get_event_data(event: EventId, data: *mut EventData) -> Status {
+    let node = EventData { kind: 404, unit: Unit::CYCLES, value: 300, identifier: c"g1_n0:OpId_7 (cycles)".as_ptr() };
+    let whole = EventData { kind: 3004, unit: Unit::MICROSECONDS, value: 50, identifier: null() };
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        unsafe { *data = if event.0 == 1 { whole } else { node } };
+        fake.note("profileGetEventData", without_provenance_mut(event.0 as usize))
+    })
+}
+
+/// # Safety
+/// None is needed: the handle is noted only.
+unsafe extern "C" fn profile_free(profile: ProfileHandle) -> Status {
+    FAKE.with_borrow_mut(|fake| fake.free("profileFree", profile.0))
 }

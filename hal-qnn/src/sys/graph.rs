@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_void};
 use core::ptr::{null, null_mut};
@@ -12,12 +13,13 @@ use core::ptr::{null, null_mut};
 use super::config::{GraphConfig, HtpGraphConfig, Precision};
 use super::context::Context;
 use super::interface::required;
+use super::profile::Profile;
 use super::table::{GraphHandle, ProfileHandle, SignalHandle};
 use super::tensor::{
     ClientBuffer, DataType, OpConfig, OpConfigV1, Param, ParamValue, QuantizeParams, Scalar, ScalarValue, ScaleOffset,
     Tensor, TensorType, TensorV1, TensorVersion,
 };
-use crate::error::QnnError;
+use crate::error::{QnnError, Status, Text};
 
 /// The operations of the library itself.
 const PACKAGE: &CStr = c"qti.aisw";
@@ -161,6 +163,7 @@ pub struct Builder {
     name: CString,
     tensors: Vec<Declared>,
     nodes: usize,
+    group: usize,
     context: Rc<Context>,
 }
 
@@ -178,7 +181,7 @@ impl Builder {
         if graph == GraphHandle::NULL {
             return Err(QnnError::Nothing("graphCreate"));
         }
-        Ok(Self { graph, name: name.into(), tensors: Vec::new(), nodes: 0, context: Rc::clone(context) })
+        Ok(Self { graph, name: name.into(), tensors: Vec::new(), nodes: 0, group: 0, context: Rc::clone(context) })
     }
 
     /// A tensor between operations, or an end of the graph: those keep the order in which they were made.
@@ -210,6 +213,11 @@ impl Builder {
         self.tensors.get(tensor.0).map(|declared| &declared.shape)
     }
 
+    /// Nodes that are added from now on belong to this group: an [`Event`](super::Event) of one tells it.
+    pub fn group(&mut self, group: usize) {
+        self.group = group;
+    }
+
     /// Adds an operation, if the backend has it for these types and shapes.
     pub fn node(&mut self, node: &Node<'_>) -> Result<(), QnnError> {
         let table = self.context.table();
@@ -221,7 +229,7 @@ impl Builder {
         let params = params.collect::<Result<Vec<_>, _>>()?;
         let inputs = node.inputs.iter().map(|id| reference(*id)).collect::<Result<Vec<_>, _>>()?;
         let output = reference(node.output)?;
-        let name = CString::new(format!("n{}", self.nodes)).unwrap_or_default();
+        let name = CString::new(format!("g{}_n{}", self.group, self.nodes)).unwrap_or_default();
         let v1 = OpConfigV1 {
             name: name.as_ptr(),
             package: PACKAGE.as_ptr(),
@@ -236,11 +244,24 @@ impl Builder {
         let operation = OpConfig { version: 1, v1 };
         // SAFETY: functions of a checked table; backend and graph are alive, and so is all that the operation points to.
         unsafe {
-            validate(self.context.session().backend(), operation).check("backendValidateOpConfig")?;
+            let status = validate(self.context.session().backend(), operation);
+            if status != Status::SUCCESS {
+                return Err(QnnError::Operation { types: self.types(node), status });
+            }
             add(self.graph, operation).check("graphAddNode")?;
         }
         self.nodes += 1;
         Ok(())
+    }
+
+    /// A node's name, its inputs' types, and its output's.
+    fn types(&self, node: &Node<'_>) -> Text {
+        let of = |id: &TensorId| {
+            let shape = self.tensors.get(id.0).map(|declared| &declared.shape);
+            shape.map_or_else(String::new, |shape| format!("{}{:?}", shape.data_type, shape.dimensions))
+        };
+        let inputs: Vec<_> = node.inputs.iter().map(of).collect();
+        Text::new(&format!("{}({}) -> {}", node.kind.to_string_lossy(), inputs.join(", "), of(&node.output)))
     }
 
     /// Compiles the graph.
@@ -337,7 +358,13 @@ impl Graph {
     }
 
     /// Runs the graph. Every buffer has to have as many numbers as its tensor: a library writes past the end of a shorter one.
-    pub fn execute(&mut self, inputs: &[&[u16]], outputs: &mut [&mut [u16]]) -> Result<(), QnnError> {
+    /// What the library measures goes into `profile`.
+    pub fn execute(
+        &mut self,
+        inputs: &[&[u16]],
+        outputs: &mut [&mut [u16]],
+        profile: Option<&Profile>,
+    ) -> Result<(), QnnError> {
         let execute = required(self.context.table().graph_execute, "graphExecute")?;
         let fits = |tensors: &[Declared], lens: &mut dyn ExactSizeIterator<Item = usize>| {
             let same = tensors.len() == lens.len();
@@ -371,7 +398,7 @@ impl Graph {
                 inputs,
                 made.as_mut_ptr(),
                 outputs,
-                ProfileHandle::NULL,
+                profile.map_or(ProfileHandle::NULL, Profile::handle),
                 SignalHandle::NULL,
             )
         }

@@ -7,6 +7,7 @@ use core::mem::{align_of, offset_of, size_of};
 
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig, HtpDeviceConfig, HtpGraphConfig};
 use super::power::{Clocks, Infrastructure, PowerConfig};
+use super::profile::EventData;
 use super::table::{ApiVersion, InterfaceV2, Provider, Table, Version};
 use super::tensor::{
     AxisScaleOffset, ClientBuffer, OpConfig, OpConfigV1, Param, QuantizeParams, Scalar, ScaleOffset, SparseParams,
@@ -32,10 +33,13 @@ layout! {
         backend_validate_op_config 56, backend_free 64, context_create 72, unused_10 80, context_get_binary_size 88,
         context_get_binary 96, context_create_from_binary 104, context_free 112, graph_create 120, unused_16 128,
         graph_add_node 144, graph_finalize 152, graph_retrieve 160, graph_execute 168, unused_22 176,
-        tensor_create_graph_tensor 192, log_create 200, unused_26 208, log_free 216, unused_28 224, device_get_infrastructure 312, device_create 320,
+        tensor_create_graph_tensor 192, log_create 200, unused_26 208, log_free 216, profile_create 224, unused_29 232,
+        profile_get_events 240, profile_get_sub_events 248, profile_get_event_data 256, unused_33 264, profile_free 272,
+        unused_35 280, device_get_infrastructure 312, device_create 320,
         unused_41 328, device_free 344
     }
 
+    EventData 24 8 { kind 0, unit 4, value 8, identifier 16 }
     Clocks 32 8 { create 0, destroy 8, set 16, unused 24 }
     Infrastructure 40 8 { kind 0, clocks 8 }
     PowerConfig 68 4 { option 0, vote 4 }

@@ -5,6 +5,7 @@
 use core::ffi::{c_char, c_void};
 
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
+use super::profile::{EventData, EventId, ProfileLevel};
 use super::tensor::{OpConfig, Tensor};
 use crate::error::Status;
 
@@ -62,7 +63,7 @@ handles! {
     ContextHandle;
     /// `Qnn_GraphHandle_t`.
     GraphHandle;
-    /// `Qnn_ProfileHandle_t`; always null here.
+    /// `Qnn_ProfileHandle_t`: what is measured, or null.
     ProfileHandle;
     /// `Qnn_SignalHandle_t`; always null here.
     SignalHandle;
@@ -190,8 +191,22 @@ pub struct Table {
     pub unused_26: Unused<1>,
     /// After everything that was made with the log.
     pub log_free: Option<Free<LogHandle>>,
-    /// From `profileCreate`.
-    pub unused_28: Unused<11>,
+    /// Of a backend, in a level.
+    pub profile_create: Option<unsafe extern "C" fn(BackendHandle, ProfileLevel, *mut ProfileHandle) -> Status>,
+    /// `profileSetConfig`.
+    pub unused_29: Unused<1>,
+    /// The events of the last call that the handle was given to; the list is the library's.
+    pub profile_get_events: Option<unsafe extern "C" fn(ProfileHandle, *mut *const EventId, *mut u32) -> Status>,
+    /// The events that an event consists of.
+    pub profile_get_sub_events: Option<unsafe extern "C" fn(EventId, *mut *const EventId, *mut u32) -> Status>,
+    /// What an event says.
+    pub profile_get_event_data: Option<unsafe extern "C" fn(EventId, *mut EventData) -> Status>,
+    /// `profileGetExtendedEventData`.
+    pub unused_33: Unused<1>,
+    /// After everything that it was given to.
+    pub profile_free: Option<Free<ProfileHandle>>,
+    /// From `memRegister`.
+    pub unused_35: Unused<4>,
     /// Gives a pointer that is the backend's own.
     pub device_get_infrastructure: Option<unsafe extern "C" fn(*mut *const c_void) -> Status>,
     /// Takes a log, or none.

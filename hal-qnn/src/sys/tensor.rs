@@ -3,6 +3,7 @@
 //! Everything is borrowed by pointer: what a tensor or an operation points to has to live while a function has it.
 
 use core::ffi::{c_char, c_void};
+use core::fmt;
 
 /// Declares an enumeration of C.
 macro_rules! constants {
@@ -41,6 +42,24 @@ constants! {
         UFIXED_16 = 1046,
         /// Masks.
         BOOL_8 = 1288,
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::INT_32 => "i32",
+            Self::UINT_32 => "u32",
+            Self::FLOAT_16 => "f16",
+            Self::FLOAT_32 => "f32",
+            Self::SFIXED_8 => "S8",
+            Self::SFIXED_16 => "S16",
+            Self::SFIXED_32 => "S32",
+            Self::UFIXED_8 => "U8",
+            Self::UFIXED_16 => "U16",
+            Self::BOOL_8 => "bool",
+            Self(number) => return write!(f, "type {number}"),
+        })
     }
 }
 
