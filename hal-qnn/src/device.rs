@@ -25,7 +25,7 @@ use crate::lower::{LOWERING, Sizes, lower};
 use crate::plan::{Key, Part, Segment, by_content, by_place, has_side, name, parts};
 use crate::program::{GraphCost, OpCost, Program, Wanted};
 use crate::readout::readout;
-use crate::sys::{Burst, Profile, ProfileLevel, Session};
+use crate::sys::{Burst, Profile, ProfileLevel, Session, SharedBuffers};
 
 /// What graphs are built for. Larger ones are built where they are needed, but for the rows: a batch is split.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Counters {
     pub restored: u64,
     /// What the store had of a program and was damaged, or not taken by the library: it was built anew.
     pub rejected: u64,
+    /// Graphs whose ends are in memory that the NPU shares.
+    pub shared: u64,
     /// Executions of graphs.
     pub executed: u64,
 }
@@ -94,6 +96,7 @@ pub struct Qnn {
     staging: Staging,
     store: Option<Box<dyn Store>>,
     profile: Option<Profile>,
+    shared: Option<SharedBuffers>,
 }
 
 impl Qnn {
@@ -107,12 +110,18 @@ impl Qnn {
             staging: Staging::default(),
             store: None,
             profile: None,
+            shared: None,
         }
     }
 
     /// Graphs are looked for here before they are built, and kept here.
     pub fn with_store(self, store: Box<dyn Store>) -> Self {
         Self { store: Some(store), ..self }
+    }
+
+    /// Graphs have their ends in these buffers from now on, but those whose context does not take them.
+    pub fn with_shared(self, buffers: SharedBuffers) -> Self {
+        Self { shared: Some(buffers), ..self }
     }
 
     /// Takes into [`costs`](Self::costs) what the library measures of each execution from now on. It changes no result.
@@ -189,7 +198,12 @@ impl Qnn {
             let operations: Vec<_> = segment.ops.iter().map(|op| OpCost { name: name(op), cycles: 0 }).collect();
             let wanted = Wanted { rows: &self.config.rows, operations: &operations, key: kept };
             let lower = |builder: &mut _, rows| lower(builder, segment, Sizes { rows, ..sizes });
-            let program = Program::make(&self.session, wanted, self.store.as_mut(), &mut self.counters, &lower)?;
+            let mut program = Program::make(&self.session, wanted, self.store.as_mut(), &mut self.counters, &lower)?;
+            for built in &mut program.graphs {
+                // Refused, the graph's ends are in plain memory, as they would be without shared buffers.
+                let shared = self.shared.as_ref().is_some_and(|buffers| built.graph.share(buffers).is_ok());
+                self.counters.shared += u64::from(shared);
+            }
             self.programs.insert(key.clone(), program);
         }
         Ok(key)

@@ -218,6 +218,41 @@ fn what_the_library_measures_is_told_of_its_operation_and_a_failure_stops_nothin
     assert_eq!(run(&mut device).unwrap(), COMPUTED);
 }
 
+#[test]
+fn ends_in_shared_memory_are_registered_before_and_given_back_after_or_lie_in_plain_memory() {
+    Fake::default().install();
+    let mut device = device(|_| {}).with_shared(fake::shared_buffers());
+    for _ in 0..2 {
+        assert_eq!(run(&mut device).unwrap(), COMPUTED);
+    }
+    assert_eq!(device.counters().shared, 1);
+    drop(device);
+    let calls = Fake::installed().calls;
+    let order = |wanted: &str| calls.iter().filter(|(call, _)| *call == wanted).count();
+    // One input, two outputs.
+    assert_eq!(["memRegister", "memDeRegister", "rpcmem_alloc", "rpcmem_free"].map(order), [3; 4]);
+    let at = |wanted: &str| calls.iter().position(|(call, _)| *call == wanted).unwrap();
+    assert!(at("memDeRegister") < at("contextFree"));
+    assert!(calls.iter().rposition(|(call, _)| *call == "memDeRegister") < Some(at("rpcmem_free")));
+
+    for call in ["rpcmem_alloc", "rpcmem_to_fd", "memRegister"] {
+        for after in 0..3 {
+            Fake::failing_after(after, call, 8003).install();
+            let mut device = self::device(|_| {}).with_shared(fake::shared_buffers());
+            assert_eq!(run(&mut device).unwrap(), COMPUTED, "{call} after {after}");
+            assert_eq!(device.counters().shared, 0);
+            drop(device);
+            let calls = Fake::installed().calls;
+            let count = |wanted: &str| calls.iter().filter(|(call, handle)| *call == wanted && *handle > 0).count();
+            assert_eq!(count("memRegister"), count("memDeRegister"), "{call} after {after}");
+            assert_eq!(count("rpcmem_free"), Fake::installed().shared.len(), "{call} after {after}");
+        }
+    }
+    Fake::default().install();
+    let mut device = self::device(|table| table.mem_register = None).with_shared(fake::shared_buffers());
+    assert_eq!((run(&mut device).unwrap(), device.counters().shared), (COMPUTED.to_vec(), 0));
+}
+
 /// Files in memory.
 type Files = Rc<RefCell<BTreeMap<u64, Vec<u8>>>>;
 

@@ -26,6 +26,7 @@ mod log;
 mod power;
 mod profile;
 mod session;
+mod shared;
 #[cfg(all(feature = "std", unix))]
 mod stdout;
 pub mod table;
@@ -40,3 +41,4 @@ pub use log::LogConfig;
 pub use power::{Burst, Clocks, Infrastructure, PowerConfig};
 pub use profile::{Event, Profile, ProfileLevel, Unit};
 pub use session::{Session, SessionConfig};
+pub use shared::{MemDescriptor, MemShape, SharedBuffers, SharedMemory};

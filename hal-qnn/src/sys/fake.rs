@@ -1,7 +1,8 @@
 //! A QNN library for tests: a table whose functions note that they were called, and fail on request. It computes nothing.
 
 use core::cell::RefCell;
-use core::ffi::{CStr, c_char, c_void};
+use alloc::alloc::Layout;
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::{null, without_provenance_mut};
 use std::boxed::Box;
 use std::ffi::CString;
@@ -14,9 +15,10 @@ use super::power::{Clocks, Infrastructure, PowerConfig};
 use super::profile::{EventData, EventId, ProfileLevel, Unit};
 use super::table::{
     ApiVersion, BackendHandle, ContextHandle, DeviceHandle, GraphHandle, HTP, InterfaceV2, LogCallback, LogHandle,
-    LogLevel, ProfileHandle, Provider, SignalHandle, Table, Version,
+    LogLevel, MemHandle, ProfileHandle, Provider, SignalHandle, Table, Version,
 };
-use super::tensor::{OpConfig, Tensor};
+use super::shared::{MemDescriptor, SharedBuffers, SharedMemory};
+use super::tensor::{DataType, OpConfig, Tensor, TensorMemory};
 use crate::error::{QnnError, Status};
 
 /// What the library of this thread is to do, and what was done with it.
@@ -42,6 +44,8 @@ pub(crate) struct Fake {
     pub(crate) tensors: u32,
     /// The operations that were added, by their names, with the numbers of their inputs.
     pub(crate) nodes: Vec<(CString, u32)>,
+    /// Allocations of shared memory, with their sizes: the place is the file descriptor.
+    pub(crate) shared: Vec<(*mut c_void, usize)>,
     /// The clocks' functions.
     pub(crate) clocks: Option<*const Infrastructure>,
 }
@@ -166,7 +170,9 @@ fn table() -> Table {
         profile_get_event_data: Some(profile_get_event_data),
         unused_33: [None],
         profile_free: Some(profile_free),
-        unused_35: [None; 4],
+        mem_register: Some(mem_register),
+        mem_de_register: Some(mem_de_register),
+        unused_37: [None; 2],
         device_get_infrastructure: Some(device_get_infrastructure),
         device_create: Some(device_create),
         unused_41: [None; 2],
@@ -456,7 +462,11 @@ unsafe extern "C" fn graph_execute(
             let v1 = tensor.value.v1;
             let sides = core::slice::from_raw_parts(v1.dimensions, v1.rank as usize);
             let numbers = sides.iter().product::<u32>() as usize;
-            core::slice::from_raw_parts_mut(v1.buffer.data.cast::<u16>(), numbers).fill(0x3c00);
+            let data = match v1.memory {
+                TensorMemory::RAW => v1.buffer.raw.data,
+                _ => FAKE.with_borrow(|fake| fake.shared[v1.buffer.shared.0.addr() - SHARED].0),
+            };
+            core::slice::from_raw_parts_mut(data.cast::<u16>(), numbers).fill(0x3c00);
         }
     }
     FAKE.with_borrow_mut(|fake| fake.note("graphExecute", graph.0))
@@ -561,4 +571,89 @@ unsafe extern "C" fn profile_get_event_data(event: EventId, data: *mut EventData
 /// None is needed: the handle is noted only.
 unsafe extern "C" fn profile_free(profile: ProfileHandle) -> Status {
     FAKE.with_borrow_mut(|fake| fake.free("profileFree", profile.0))
+}
+
+/// Shared memory of this process alone.
+pub(crate) fn shared_buffers() -> SharedBuffers {
+    let memory = SharedMemory { alloc: shared_alloc, free: shared_free, to_fd: shared_to_fd };
+    // SAFETY: they do the same.
+    unsafe { SharedBuffers::new(memory) }
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, 8).unwrap()
+}
+
+/// # Safety
+/// None is needed.
+unsafe extern "C" fn shared_alloc(heap: c_int, flags: u32, bytes: c_int) -> *mut c_void {
+    assert!((heap, flags) == (25, 1) && bytes > 0);
+    FAKE.with_borrow_mut(|fake| {
+        if fake.note("rpcmem_alloc", core::ptr::null_mut()) != Status::SUCCESS {
+            return core::ptr::null_mut();
+        }
+        let bytes = bytes as usize;
+        // SAFETY: it is not empty.
+        let allocation = unsafe { alloc::alloc::alloc_zeroed(layout(bytes)) }.cast();
+        fake.shared.push((allocation, bytes));
+        allocation
+    })
+}
+
+/// # Safety
+/// `shared_alloc` gave it.
+unsafe extern "C" fn shared_free(allocation: *mut c_void) {
+    FAKE.with_borrow_mut(|fake| {
+        fake.free("rpcmem_free", without_provenance_mut(1));
+        let (_, bytes) = fake.shared[place(&fake.shared, allocation)];
+        // SAFETY: the caller's promise.
+        unsafe { alloc::alloc::dealloc(allocation.cast(), layout(bytes)) };
+    });
+}
+
+fn place(shared: &[(*mut c_void, usize)], allocation: *mut c_void) -> usize {
+    shared.iter().rposition(|(known, _)| *known == allocation).unwrap()
+}
+
+/// # Safety
+/// None is needed.
+unsafe extern "C" fn shared_to_fd(allocation: *mut c_void) -> c_int {
+    FAKE.with_borrow_mut(|fake| {
+        let status = fake.note("rpcmem_to_fd", without_provenance_mut(1));
+        if status == Status::SUCCESS { place(&fake.shared, allocation) as c_int } else { -1 }
+    })
+}
+
+/// Handles of shared memory are file descriptors from here on.
+const SHARED: usize = 1000;
+
+/// # Safety
+/// One descriptor, and a place for one handle.
+unsafe extern "C" fn mem_register(
+    context: ContextHandle,
+    descriptor: *const MemDescriptor,
+    len: u32,
+    handle: *mut MemHandle,
+) -> Status {
+    assert_eq!((context.0.addr(), len), (4, 1));
+    FAKE.with_borrow_mut(|fake| {
+        // SAFETY: the caller's promise.
+        let of = unsafe { *descriptor };
+        // SAFETY: the same.
+        let sides = unsafe { core::slice::from_raw_parts(of.shape.dimensions, of.shape.rank as usize) };
+        let numbers = sides.iter().product::<u32>() as usize;
+        assert_eq!((of.data_type, of.kind, fake.shared[of.fd as usize].1), (DataType::FLOAT_16, 1, 2 * numbers));
+        let (made, status) = fake.make("memRegister", SHARED + of.fd as usize);
+        // SAFETY: the same.
+        unsafe { *handle = MemHandle(without_provenance_mut(made)) };
+        status
+    })
+}
+
+/// # Safety
+/// One handle.
+unsafe extern "C" fn mem_de_register(handle: *const MemHandle, len: u32) -> Status {
+    assert_eq!(len, 1);
+    // SAFETY: the caller's promise.
+    FAKE.with_borrow_mut(|fake| fake.free("memDeRegister", unsafe { *handle }.0))
 }

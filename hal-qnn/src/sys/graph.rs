@@ -14,10 +14,11 @@ use super::config::{GraphConfig, HtpGraphConfig, Precision};
 use super::context::Context;
 use super::interface::required;
 use super::profile::Profile;
+use super::shared::{Registered, SharedBuffers, SharedEnds};
 use super::table::{GraphHandle, ProfileHandle, SignalHandle};
 use super::tensor::{
     ClientBuffer, DataType, OpConfig, OpConfigV1, Param, ParamValue, QuantizeParams, Scalar, ScalarValue, ScaleOffset,
-    Tensor, TensorType, TensorV1, TensorVersion,
+    Tensor, TensorBuffer, TensorMemory, TensorType, TensorV1, TensorVersion,
 };
 use crate::error::{QnnError, Status, Text};
 
@@ -107,6 +108,10 @@ struct Declared {
 
 impl Declared {
     fn tensor(&self, buffer: ClientBuffer) -> Tensor {
+        self.tensor_in(TensorMemory::RAW, TensorBuffer { raw: buffer })
+    }
+
+    fn tensor_in(&self, memory: TensorMemory, buffer: TensorBuffer) -> Tensor {
         let v1 = TensorV1 {
             id: self.id,
             name: self.name.as_ptr(),
@@ -116,7 +121,7 @@ impl Declared {
             quantize: self.shape.quantize.params(),
             rank: self.shape.dimensions.len() as u32,
             dimensions: self.shape.dimensions.as_ptr(),
-            memory: 0,
+            memory,
             buffer,
         };
         Tensor { version: 1, value: TensorVersion { v1 } }
@@ -277,7 +282,7 @@ impl Builder {
                 _ => {}
             }
         }
-        Ok(Graph { graph: self.graph, name: self.name, inputs, outputs, context: self.context })
+        Ok(Graph { graph: self.graph, name: self.name, inputs, outputs, shared: None, context: self.context })
     }
 }
 
@@ -303,6 +308,7 @@ pub struct Graph {
     name: CString,
     inputs: Vec<Declared>,
     outputs: Vec<Declared>,
+    shared: Option<SharedEnds>,
     context: Rc<Context>,
 }
 
@@ -338,6 +344,7 @@ impl Graph {
             name: name.into(),
             inputs: declared(inputs, TensorType::APP_WRITE),
             outputs: declared(outputs, TensorType::APP_READ),
+            shared: None,
             context: Rc::clone(context),
         })
     }
@@ -355,6 +362,17 @@ impl Graph {
     /// What is read after it.
     pub fn outputs(&self) -> impl ExactSizeIterator<Item = End> {
         self.outputs.iter().map(|tensor| End { id: tensor.id, shape: tensor.shape.clone() })
+    }
+
+    /// Has the graph's ends in shared memory from now on. After an error they are where they were.
+    pub fn share(&mut self, buffers: &SharedBuffers) -> Result<(), QnnError> {
+        let register = |(place, tensor): (usize, &Declared)| {
+            buffers.register(&self.context, place, tensor.shape.data_type, &tensor.shape.dimensions)
+        };
+        let inputs = self.inputs.iter().enumerate().map(register).collect::<Result<Vec<_>, _>>()?;
+        let outputs = (self.inputs.len()..).zip(&self.outputs).map(register).collect::<Result<Vec<_>, _>>()?;
+        self.shared = Some(SharedEnds { inputs, outputs });
+        Ok(())
     }
 
     /// Runs the graph. Every buffer has to have as many numbers as its tensor: a library writes past the end of a shorter one.
@@ -382,26 +400,42 @@ impl Graph {
         fits(&self.inputs, &mut inputs.iter().map(|numbers| numbers.len()))?;
         fits(&self.outputs, &mut outputs.iter().map(|numbers| numbers.len()))?;
         let buffer = |data: *mut u16, len: usize| ClientBuffer { data: data.cast(), bytes: (2 * len) as u32 };
-        let given = self.inputs.iter().zip(inputs);
-        let given = given.map(|(tensor, numbers)| tensor.tensor(buffer(numbers.as_ptr().cast_mut(), numbers.len())));
-        let given: Vec<_> = given.collect();
-        let made = self.outputs.iter().zip(outputs);
-        let made = made.map(|(tensor, numbers)| tensor.tensor(buffer(numbers.as_mut_ptr(), numbers.len())));
-        let mut made: Vec<_> = made.collect();
-        let (inputs, outputs) = (given.len() as u32, made.len() as u32);
-        // SAFETY: a function of a checked table; the graph is alive and finalised, and every buffer has the numbers that its tensor
-        // says, of 16 bits each: `Builder` makes no other ends, and what was saved was one of its graphs.
+        let in_handle = |(tensor, shared): (&Declared, &Registered)| {
+            tensor.tensor_in(TensorMemory::HANDLE, TensorBuffer { shared: shared.handle() })
+        };
+        let (given, mut made): (Vec<_>, Vec<_>) = match &self.shared {
+            Some(shared) => {
+                shared.inputs.iter().zip(inputs).for_each(|(buffer, numbers)| buffer.fill(numbers));
+                (
+                    self.inputs.iter().zip(&shared.inputs).map(in_handle).collect(),
+                    self.outputs.iter().zip(&shared.outputs).map(in_handle).collect(),
+                )
+            }
+            None => {
+                let given = self.inputs.iter().zip(inputs);
+                let given = given.map(|(tensor, x)| tensor.tensor(buffer(x.as_ptr().cast_mut(), x.len())));
+                let made = self.outputs.iter().zip(outputs.iter_mut());
+                (given.collect(), made.map(|(tensor, x)| tensor.tensor(buffer(x.as_mut_ptr(), x.len()))).collect())
+            }
+        };
+        let (given_len, made_len) = (given.len() as u32, made.len() as u32);
+        // SAFETY: a function of a checked table; the graph is alive and finalised, and every buffer, shared or not, has the numbers
+        // that its tensor says, of 16 bits each: `Builder` makes no other ends, and what was saved was one of its graphs.
         unsafe {
             execute(
                 self.graph,
                 given.as_ptr(),
-                inputs,
+                given_len,
                 made.as_mut_ptr(),
-                outputs,
+                made_len,
                 profile.map_or(ProfileHandle::NULL, Profile::handle),
                 SignalHandle::NULL,
             )
         }
-        .check("graphExecute")
+        .check("graphExecute")?;
+        if let Some(shared) = &self.shared {
+            shared.outputs.iter().zip(outputs).for_each(|(buffer, numbers)| buffer.take(numbers));
+        }
+        Ok(())
     }
 }

@@ -8,10 +8,11 @@ use core::mem::{align_of, offset_of, size_of};
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig, HtpDeviceConfig, HtpGraphConfig};
 use super::power::{Clocks, Infrastructure, PowerConfig};
 use super::profile::EventData;
+use super::shared::{MemDescriptor, MemShape};
 use super::table::{ApiVersion, InterfaceV2, Provider, Table, Version};
 use super::tensor::{
     AxisScaleOffset, ClientBuffer, OpConfig, OpConfigV1, Param, QuantizeParams, Scalar, ScaleOffset, SparseParams,
-    Tensor, TensorV1, TensorV2,
+    Tensor, TensorBuffer, TensorV1, TensorV2,
 };
 
 /// A type with its size and alignment in bytes, then fields with their offsets.
@@ -35,10 +36,12 @@ layout! {
         graph_add_node 144, graph_finalize 152, graph_retrieve 160, graph_execute 168, unused_22 176,
         tensor_create_graph_tensor 192, log_create 200, unused_26 208, log_free 216, profile_create 224, unused_29 232,
         profile_get_events 240, profile_get_sub_events 248, profile_get_event_data 256, unused_33 264, profile_free 272,
-        unused_35 280, device_get_infrastructure 312, device_create 320,
+        mem_register 280, mem_de_register 288, unused_37 296, device_get_infrastructure 312, device_create 320,
         unused_41 328, device_free 344
     }
 
+    MemShape 24 8 { rank 0, dimensions 8, config 16 }
+    MemDescriptor 48 8 { shape 0, data_type 24, kind 28, fd 32 }
     EventData 24 8 { kind 0, unit 4, value 8, identifier 16 }
     Clocks 32 8 { create 0, destroy 8, set 16, unused 24 }
     Infrastructure 40 8 { kind 0, clocks 8 }
@@ -56,6 +59,7 @@ layout! {
     AxisScaleOffset 16 8 { axis 0, len 4, scale_offsets 8 }
     QuantizeParams 40 8 { definition 0, encoding 4, value 8 }
     ClientBuffer 16 8 { data 0, bytes 8 }
+    TensorBuffer 16 8 { raw 0, shared 0 }
     TensorV1 112 8 {
         id 0, name 8, kind 16, data_format 20, data_type 24, quantize 32, rank 72, dimensions 80, memory 88, buffer 96
     }

@@ -5,6 +5,7 @@
 use core::ffi::{c_char, c_void};
 
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
+use super::shared::MemDescriptor;
 use super::profile::{EventData, EventId, ProfileLevel};
 use super::tensor::{OpConfig, Tensor};
 use crate::error::Status;
@@ -65,6 +66,8 @@ handles! {
     GraphHandle;
     /// `Qnn_ProfileHandle_t`: what is measured, or null.
     ProfileHandle;
+    /// `Qnn_MemHandle_t`.
+    MemHandle;
     /// `Qnn_SignalHandle_t`; always null here.
     SignalHandle;
 }
@@ -205,8 +208,13 @@ pub struct Table {
     pub unused_33: Unused<1>,
     /// After everything that it was given to.
     pub profile_free: Option<Free<ProfileHandle>>,
-    /// From `memRegister`.
-    pub unused_35: Unused<4>,
+    /// Descriptors, how many, and a handle for each.
+    pub mem_register:
+        Option<unsafe extern "C" fn(ContextHandle, *const MemDescriptor, u32, *mut MemHandle) -> Status>,
+    /// Handles, and how many.
+    pub mem_de_register: Option<unsafe extern "C" fn(*const MemHandle, u32) -> Status>,
+    /// From `deviceGetPlatformInfo`.
+    pub unused_37: Unused<2>,
     /// Gives a pointer that is the backend's own.
     pub device_get_infrastructure: Option<unsafe extern "C" fn(*mut *const c_void) -> Status>,
     /// Takes a log, or none.

@@ -5,6 +5,8 @@
 use core::ffi::{c_char, c_void};
 use core::fmt;
 
+use super::table::MemHandle;
+
 /// Declares an enumeration of C.
 macro_rules! constants {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $number:literal,)* }) => {
@@ -177,7 +179,27 @@ pub struct ClientBuffer {
     pub bytes: u32,
 }
 
-/// `Qnn_TensorV1_t` with its numbers in the application's memory (`QNN_TENSORMEMTYPE_RAW`).
+constants! {
+    /// `Qnn_TensorMemType_t`.
+    TensorMemory {
+        /// The application's.
+        RAW = 0,
+        /// Registered with the context.
+        HANDLE = 1,
+    }
+}
+
+/// The union in `Qnn_Tensor_t` that says where the numbers are.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub union TensorBuffer {
+    /// [`TensorMemory::RAW`].
+    pub raw: ClientBuffer,
+    /// [`TensorMemory::HANDLE`].
+    pub shared: MemHandle,
+}
+
+/// `Qnn_TensorV1_t`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct TensorV1 {
@@ -197,10 +219,10 @@ pub struct TensorV1 {
     pub rank: u32,
     /// The length of each.
     pub dimensions: *const u32,
-    /// `Qnn_TensorMemType_t`: 0, raw.
-    pub memory: u32,
+    /// Which member of `buffer` is meant.
+    pub memory: TensorMemory,
     /// The numbers, if this is not a declaration only.
-    pub buffer: ClientBuffer,
+    pub buffer: TensorBuffer,
 }
 
 /// `Qnn_SparseParams_t`.

@@ -84,14 +84,15 @@ fn tensor(name: &'static CStr, kind: TensorType, dimensions: &'static [u32; 2]) 
         quantize: QuantizeParams::NONE,
         rank: 2,
         dimensions: dimensions.as_ptr(),
-        memory: 0,
+        memory: TensorMemory::RAW,
         buffer: buffer::<u8>(&mut []),
     }
 }
 
-fn buffer<T>(numbers: &mut [T]) -> ClientBuffer {
+fn buffer<T>(numbers: &mut [T]) -> TensorBuffer {
     let bytes = size_of_val(numbers) as u32;
-    ClientBuffer { data: if bytes == 0 { core::ptr::null_mut() } else { numbers.as_mut_ptr().cast() }, bytes }
+    let data = if bytes == 0 { core::ptr::null_mut() } else { numbers.as_mut_ptr().cast() };
+    TensorBuffer { raw: ClientBuffer { data, bytes } }
 }
 
 fn first(v1: TensorV1) -> Tensor {
