@@ -3,14 +3,16 @@
  *
  * Made from src/capi by `cargo xtask header`: do not change it by hand.
  *
- *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash.
+ *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash, or mobiedit_qnn_open and
+ *      mobiedit_qnn_init for one on Qualcomm's NPU.
  *   2. mobiedit_open_calibration and mobiedit_cpu_readers, for searches of fewer forward passes.
  *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
  *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
  *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
- * One state must not be used by two threads at a time; different states are independent. Nothing is allocated.
+ * One state must not be used by two threads at a time; different states are independent. Nothing is allocated, but by the
+ * functions of mobiedit_qnn: they are in libraries of the feature `qnn` alone, which use the C library and its heap.
  */
 
 #ifndef MOBIEDIT_H
@@ -85,6 +87,9 @@
 // The calibration was made of another model, or its statistics are of another layer.
 #define MOBIEDIT_ERR_OTHER_MODEL -20
 
+// The NPU's library does not open, or gives no device.
+#define MOBIEDIT_ERR_DEVICE -21
+
 // The version of structs and functions. A config's `abi` has to be this.
 #define MOBIEDIT_ABI 1
 
@@ -153,6 +158,9 @@
 
 // Rows of readers that `mobiedit edit` makes, where d_model is not less: then it makes d_model rows.
 #define MOBIEDIT_READERS 512
+
+// The NPU, and the model that runs on it. Made by `mobiedit_qnn_open`.
+typedef struct mobiedit_qnn mobiedit_qnn;
 
 // The sizes of a model.
 typedef struct mobiedit_spec {
@@ -383,6 +391,36 @@ typedef struct mobiedit_cpu {
   uint64_t opaque[MOBIEDIT_CPU_WORDS];
 } mobiedit_cpu;
 
+// How the NPU is reached. Zeros but for `abi` mean defaults.
+typedef struct mobiedit_qnn_config {
+  // Has to be MOBIEDIT_ABI.
+  uint32_t abi;
+  // The chip, by its number in the vendor's SDK: SM8550 is 43, SM8650 57, SM8750 69; 0 leaves it to the library.
+  uint32_t soc;
+  // The vendor's library, by its path or, with the loader's search, by its name; NULL means libQnnHtp.so.
+  const char *library;
+  // A `QnnInterface_t` of core API 2 that the caller has from the library itself, or NULL; then `library` is not looked at.
+  const void *interface;
+  // The folder in which finalised graphs are kept for the next process; NULL for none.
+  const char *cache;
+  // Rows of the larger graphs: at least those of the longest prompt, and of all prompts from subject_last on; 0 means 64.
+  uint32_t rows;
+} mobiedit_qnn_config;
+
+// What the NPU has done so far.
+typedef struct mobiedit_qnn_counters {
+  // Graphs that were finalised.
+  uint64_t finalized;
+  // Graphs that were read from the folder instead.
+  uint64_t restored;
+  // Files of the folder that were damaged, or not taken by the library, and made anew.
+  uint64_t rejected;
+  // Graphs whose ends are in memory that the NPU shares.
+  uint64_t shared;
+  // Executions of graphs.
+  uint64_t executed;
+} mobiedit_qnn_counters;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -538,6 +576,54 @@ int32_t mobiedit_cpu_readers(struct mobiedit_cpu *cpu,
                              uint32_t layer,
                              uint16_t *out,
                              size_t len);
+
+// Opens the NPU. Without one, MOBIEDIT_ERR_DEVICE is returned, and why is written to `message`, `message_len` bytes with the
+// zero at the end, unless that is NULL: `mobiedit_cpu_init` runs the same model then.
+//
+// The library's code is executed: name a file that only its owner can change.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be; texts end with zero. What is behind `interface` stays.
+int32_t mobiedit_qnn_open(const struct mobiedit_qnn_config *config,
+                          struct mobiedit_qnn **npu,
+                          char *message,
+                          size_t message_len);
+
+// Gives the NPU back. No backend may be used any more that `mobiedit_qnn_init` filled on it.
+//
+// # Safety
+// `npu` is NULL, or of `mobiedit_qnn_open` and not closed yet.
+void mobiedit_qnn_close(struct mobiedit_qnn *npu);
+
+// Bytes of `memory` that a model with this config needs on the NPU, to `bytes`. The config's `memory` may be NULL.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say.
+int32_t mobiedit_qnn_footprint(const struct mobiedit_cpu_config *config,
+                               size_t *bytes);
+
+// Opens a model on the NPU, in place of another one that it had, and fills `backend` as `mobiedit_cpu_init` does; the context is
+// `npu`. MOBIEDIT_STATIC and a calibration give the NPU integer products; the graphs are made as they are needed.
+//
+// # Safety
+// `npu` is NULL, or of `mobiedit_qnn_open` and not closed yet; the other pointers as `mobiedit_cpu_init` says.
+int32_t mobiedit_qnn_init(struct mobiedit_qnn *npu,
+                          const struct mobiedit_cpu_config *config,
+                          struct mobiedit_backend *backend);
+
+// Votes for the NPU's highest clocks while `on` is not 0, as for the steps of an edit, and takes that back. It changes no result.
+// MOBIEDIT_ERR_UNSUPPORTED where there is no such vote.
+//
+// # Safety
+// `npu` is NULL, or of `mobiedit_qnn_open` and not closed yet.
+int32_t mobiedit_qnn_burst(struct mobiedit_qnn *npu,
+                           uint32_t on);
+
+// Writes the counts to `out`.
+//
+// # Safety
+// `npu` is NULL, or of `mobiedit_qnn_open` and not closed yet; `out` is NULL or can be written to.
+int32_t mobiedit_qnn_get_counters(struct mobiedit_qnn *npu, struct mobiedit_qnn_counters *out);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -211,6 +211,11 @@ impl<'a, D: Device> Transformer<'a, D> {
         &mut self.device
     }
 
+    /// The device alone.
+    pub fn into_device(self) -> D {
+        self.device
+    }
+
     /// The applied patches.
     pub fn patches(&self) -> &Patches<'a> {
         &self.patches

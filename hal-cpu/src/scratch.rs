@@ -30,7 +30,7 @@ pub struct Scratch<'a> {
 }
 
 /// Elements of [`Scratch`]'s buffers, by the same names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[expect(missing_docs, reason = "the fields are Scratch's")]
 pub struct ScratchLens {

@@ -224,12 +224,12 @@ impl fmt::Display for Status {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text {
     bytes: [u8; Self::LEN],
-    len: usize,
+    len: u8,
 }
 
 impl Text {
     /// The most bytes.
-    pub const LEN: usize = 96;
+    pub const LEN: usize = 72;
 
     /// The text, cut.
     pub fn new(text: &str) -> Self {
@@ -239,7 +239,7 @@ impl Text {
         }
         let mut bytes = [0; Self::LEN];
         bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-        Self { bytes, len }
+        Self { bytes, len: len as u8 }
     }
 
     /// The text up to the first byte that is not UTF-8, cut.
@@ -250,7 +250,7 @@ impl Text {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("")
+        core::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or("")
     }
 }
 
@@ -291,11 +291,11 @@ mod tests {
     #[test]
     fn texts_are_cut_between_characters() {
         let long = "é".repeat(60);
-        for (text, expected) in [("", ""), ("v2", "v2"), (long.as_str(), &long[..96]), (&long[2..], &long[..96])] {
+        for (text, expected) in [("", ""), ("v2", "v2"), (long.as_str(), &long[..72]), (&long[2..], &long[..72])] {
             assert_eq!(Text::new(text).as_str(), expected);
         }
         let odd = format!("a{long}");
-        assert_eq!(Text::new(&odd).as_str(), &odd[..95]);
+        assert_eq!(Text::new(&odd).as_str(), &odd[..71]);
         assert_eq!(Text::from_c(c"ab\xffcd").as_str(), "ab");
     }
 }

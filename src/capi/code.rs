@@ -54,6 +54,8 @@ pub const MOBIEDIT_ERR_UNSUPPORTED: i32 = -18;
 pub const MOBIEDIT_ERR_CALIBRATION: i32 = -19;
 /// The calibration was made of another model, or its statistics are of another layer.
 pub const MOBIEDIT_ERR_OTHER_MODEL: i32 = -20;
+/// The NPU's library does not open, or gives no device.
+pub const MOBIEDIT_ERR_DEVICE: i32 = -21;
 
 /// What a code means, in English; never NULL. A positive number and a number that is no code have a text too.
 #[unsafe(no_mangle)]
@@ -85,6 +87,7 @@ pub extern "C" fn mobiedit_strerror(code: i32) -> *const c_char {
         MOBIEDIT_ERR_UNSUPPORTED => c"the backend cannot do this",
         MOBIEDIT_ERR_CALIBRATION => c"the calibration is damaged, cut off, of another version, or none at all",
         MOBIEDIT_ERR_OTHER_MODEL => c"the calibration belongs to another model or layer",
+        MOBIEDIT_ERR_DEVICE => c"the NPU's library does not open, or gives no device",
         _ => c"no code of this library",
     };
     text.as_ptr()

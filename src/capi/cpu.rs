@@ -4,25 +4,21 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use mobiedit_backends::calibration::Calibration;
-use mobiedit_backends::gguf::Gguf;
-use mobiedit_backends::model::{Model, ModelConfig};
-use mobiedit_backends::scales::StaticScales;
-use mobiedit_backends::transformer::{Precision, Transformer};
-use mobiedit_core::backend::ModelSpec;
+use mobiedit_backends::model::ModelConfig;
 use mobiedit_core::f16;
-use mobiedit_hal_cpu::Cpu;
+use mobiedit_hal_cpu::{Cpu, ScratchLens};
 
-use crate::capi::calibration::parsed;
 use crate::capi::code::*;
-use crate::capi::cpu_callbacks::*;
-use crate::capi::cpu_memory::{Memory, Parts};
-use crate::capi::memory::{Pool, lent, lent_mut, one, one_mut};
+use crate::capi::memory::{lent_mut, one, one_mut};
+use crate::capi::model::{Opened, State, c_spec};
+use crate::capi::model_callbacks::{self, Behind, failed};
 use crate::capi::types::*;
 
 /// 8-byte words of a `mobiedit_cpu`.
 pub const MOBIEDIT_CPU_WORDS: usize = 448;
 const MAGIC: u64 = u64::from_le_bytes(*b"mobi-cpu");
+/// Rows that are multiplied at once: a weight is unpacked once for so many.
+const TILE_ROWS: usize = 8;
 
 /// Activations are int16 with a scale per row.
 pub const MOBIEDIT_W8A16: u32 = 0;
@@ -76,88 +72,36 @@ pub struct mobiedit_cpu_config {
     pub memory_len: usize,
 }
 
-#[repr(C)]
-pub(crate) struct State {
-    magic: u64,
-    pub(crate) transformer: Transformer<'static, Cpu<'static>>,
-    pub(crate) sequence: &'static mut [f32],
-    pub(crate) context: usize,
-}
-
-const _: () = assert!(size_of::<State>() <= size_of::<mobiedit_cpu>());
-
-/// The state behind a callback's context.
+/// The state behind a word that tells that it is one.
 ///
-/// # Safety
-/// `context` is NULL, or points to a `mobiedit_cpu` that is the caller's alone and was zeroed or given to `mobiedit_cpu_init`.
-pub(crate) unsafe fn open<'s>(context: *mut c_void) -> Result<&'s mut State, i32> {
-    // SAFETY: by this function's contract.
-    let words = unsafe { one_mut(context.cast::<mobiedit_cpu>()) }?;
-    if words.opaque[0] != MAGIC {
-        return Err(MOBIEDIT_ERR_STATE);
-    }
-    // SAFETY: the magic says that `mobiedit_cpu_init` wrote a `State` here, which fits, as asserted above.
-    Ok(unsafe { &mut *core::ptr::from_mut(words).cast::<State>() })
+/// cbindgen:ignore
+#[repr(C)]
+struct Marked {
+    magic: u64,
+    state: State<Cpu<'static>>,
 }
 
-/// How a config wants activations to be treated.
-#[derive(Clone, Copy)]
-enum Activations {
-    Dynamic,
-    Float,
-    Static { clip: bool },
-}
+const _: () = assert!(size_of::<Marked>() <= size_of::<mobiedit_cpu>());
 
-/// A config whose pointers and numbers make sense.
-struct Opened {
-    gguf: Gguf<'static>,
-    activations: Activations,
-    parts: Parts,
-}
+impl Behind for mobiedit_cpu {
+    type Device = Cpu<'static>;
 
-impl Opened {
-    /// Reads the model's hyper-parameters.
-    ///
     /// # Safety
-    /// As `mobiedit_cpu_config` says of `model`.
-    unsafe fn new(config: &mobiedit_cpu_config) -> Result<Self, i32> {
-        if config.abi != MOBIEDIT_ABI {
-            return Err(MOBIEDIT_ERR_VERSION);
-        }
-        let activations = match config.activations {
-            MOBIEDIT_W8A16 => Activations::Dynamic,
-            MOBIEDIT_FLOAT => Activations::Float,
-            MOBIEDIT_STATIC => Activations::Static { clip: false },
-            MOBIEDIT_STATIC_CLIPPED => Activations::Static { clip: true },
-            _ => return Err(MOBIEDIT_ERR_CONFIG),
-        };
-        let is_static = matches!(activations, Activations::Static { .. });
-        if config.model.is_null() || is_static && config.calibration.is_null() {
-            return Err(MOBIEDIT_ERR_NULL);
-        }
+    /// `context` is NULL, or points to a `mobiedit_cpu` that is the caller's alone and was zeroed or given to
+    /// `mobiedit_cpu_init`.
+    unsafe fn open<'s>(context: *mut c_void) -> Result<&'s mut State<Cpu<'static>>, i32> {
         // SAFETY: by this function's contract.
-        let gguf = Gguf::parse(unsafe { lent(config.model, config.model_len) }?).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-        let model = ModelConfig::read(&gguf).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-        Ok(Self { gguf, activations, parts: Parts::of(&model, config, is_static) })
+        let words = unsafe { one_mut(context.cast::<mobiedit_cpu>()) }?;
+        if words.opaque[0] != MAGIC {
+            return Err(MOBIEDIT_ERR_STATE);
+        }
+        // SAFETY: the magic says that `mobiedit_cpu_init` wrote a `Marked` here, which fits, as asserted above.
+        Ok(unsafe { &mut (*core::ptr::from_mut(words).cast::<Marked>()).state })
     }
+}
 
-    /// The treatment of activations, with the calibration's scales in `scales`.
-    fn precision(
-        &self,
-        layers: usize,
-        calibration: Option<Calibration<'_>>,
-        scales: &'static mut [f32],
-    ) -> Result<Precision<'static>, i32> {
-        let clip = match self.activations {
-            Activations::Dynamic => return Ok(Precision::W8A16),
-            Activations::Float => return Ok(Precision::Float),
-            Activations::Static { clip } => clip,
-        };
-        let calibrated = calibration.ok_or(MOBIEDIT_ERR_NULL)?.scales(clip);
-        scales.iter_mut().zip(calibrated).for_each(|(scale, calibrated)| *scale = calibrated);
-        let scales = StaticScales::new(layers, scales).map_err(|_| MOBIEDIT_ERR_CALIBRATION)?;
-        Ok(Precision::Static(scales))
-    }
+fn scratch(model: &ModelConfig) -> ScratchLens {
+    ScratchLens::of(model, TILE_ROWS)
 }
 
 /// Bytes of `memory` that a backend with this config needs, to `bytes`. The config's `memory` may be NULL.
@@ -170,7 +114,7 @@ pub unsafe extern "C" fn mobiedit_cpu_footprint(config: *const mobiedit_cpu_conf
         // SAFETY: by this function's contract.
         let (config, bytes) = unsafe { (one(config)?, one_mut(bytes)?) };
         // SAFETY: as above.
-        *bytes = unsafe { Opened::new(config) }?.parts.bytes();
+        *bytes = unsafe { Opened::new(config, scratch) }?.bytes();
         Ok(MOBIEDIT_OK)
     };
     code(run())
@@ -193,51 +137,14 @@ pub unsafe extern "C" fn mobiedit_cpu_init(
         let (words, config, backend) =
             unsafe { (one_mut(cpu.cast::<MaybeUninit<mobiedit_cpu>>())?, one(config)?, one_mut(backend)?) };
         // SAFETY: as above.
-        let state = unsafe { state(config) }?;
+        let state = unsafe { Opened::new(config, scratch)?.ready(config) }?.on(Cpu::new);
         let spec = c_spec(&state.transformer.config().spec);
         // SAFETY: it fits, as asserted above; nothing in a former state has to be dropped.
-        unsafe { words.as_mut_ptr().cast::<State>().write(state) };
-        *backend = mobiedit_backend {
-            spec,
-            context: cpu.cast(),
-            prefill: Some(prefill),
-            losses: Some(losses),
-            evaluate: Some(evaluate),
-            project: Some(project),
-            apply: Some(apply),
-            remove: Some(remove),
-            applied: Some(applied),
-            generate: Some(generate),
-        };
+        unsafe { words.as_mut_ptr().cast::<Marked>().write(Marked { magic: MAGIC, state }) };
+        *backend = model_callbacks::backend::<mobiedit_cpu>(spec, cpu.cast());
         Ok(MOBIEDIT_OK)
     };
     code(run())
-}
-
-/// A backend of this config.
-///
-/// # Safety
-/// As `mobiedit_cpu_config` says.
-unsafe fn state(config: &mobiedit_cpu_config) -> Result<State, i32> {
-    // SAFETY: by this function's contract.
-    let opened = unsafe { Opened::new(config) }?;
-    if opened.parts.bytes() > config.memory_len {
-        return Err(MOBIEDIT_ERR_TOO_SMALL);
-    }
-    let calibration = if config.calibration.is_null() {
-        None
-    } else {
-        // SAFETY: by this function's contract.
-        Some(unsafe { parsed(config.calibration, config.calibration_len) }?)
-    };
-    let mut pool = Pool::new(config.memory, config.memory_len)?;
-    // SAFETY: by this function's contract the memory is the backend's alone.
-    let Memory { layers, work, patches, sequence, static_scales, scratch } = unsafe { opened.parts.divide(&mut pool) }?;
-    let model = Model::open(&opened.gguf, layers).map_err(|_| MOBIEDIT_ERR_MODEL)?;
-    let calibration = calibration.map(|calibration| calibration.of_model(&model)).transpose().map_err(of_unusable)?;
-    let precision = opened.precision(model.layers.len(), calibration, static_scales)?;
-    let transformer = Transformer::new(model, Cpu::new(scratch), precision, work, patches);
-    Ok(State { magic: MAGIC, transformer, sequence, context: config.context as usize })
 }
 
 /// Fills `out`, `len` halves, with what the layers above `layer` read: the `readers` of a `mobiedit_statistics` for edits of that
@@ -250,7 +157,7 @@ unsafe fn state(config: &mobiedit_cpu_config) -> Result<State, i32> {
 pub unsafe extern "C" fn mobiedit_cpu_readers(cpu: *mut mobiedit_cpu, layer: u32, out: *mut u16, len: usize) -> i32 {
     let run = || {
         // SAFETY: by this function's contract; an f16 is its 16 bits.
-        let (state, out) = unsafe { (open(cpu.cast())?, lent_mut(out.cast::<f16>(), len)?) };
+        let (state, out) = unsafe { (mobiedit_cpu::open(cpu.cast())?, lent_mut(out.cast::<f16>(), len)?) };
         if len.checked_rem(state.transformer.config().spec.d_model) != Some(0) {
             return Err(MOBIEDIT_ERR_STATISTICS);
         }
@@ -258,15 +165,4 @@ pub unsafe extern "C" fn mobiedit_cpu_readers(cpu: *mut mobiedit_cpu, layer: u32
         Ok(MOBIEDIT_OK)
     };
     code(run())
-}
-
-fn c_spec(spec: &ModelSpec) -> mobiedit_spec {
-    mobiedit_spec {
-        d_model: spec.d_model as u32,
-        d_ff: spec.d_ff as u32,
-        layers: spec.layers as u32,
-        kv_dim: spec.kv_dim as u32,
-        vocab: spec.vocab as u32,
-        max_tokens: spec.max_tokens as u32,
-    }
 }

@@ -4,12 +4,12 @@
 //! state that the caller allocates, negative codes. Token ids go in and out, no text but that of errors.
 //!
 //! Layers, top down: `editor` (an edit, one unit of work per call) and `patch` (what is done with it at its end); `request`
-//! (what C asks for, as the editor takes it) and `calibration` (a file of measurements, lent to it); `cpu` (the built-in
-//! backend on a GGUF in memory or flash, by `cpu_callbacks` a [`mobiedit_backend`] like the firmware's own, in the memory that
-//! `cpu_memory` divides); `callbacks` (that struct as the editor's `ForwardBackend`); `memory` (the caller's bytes, divided);
+//! (what C asks for, as the editor takes it) and `calibration` (a file of measurements, lent to it); `cpu` and `qnn` (a GGUF in memory or
+//! flash on the built-in CPU backend, or on Qualcomm's NPU, which takes std and a heap): `model` is what both have in common, by
+//! `model_callbacks` a [`mobiedit_backend`] like the firmware's own, in the memory that `model_memory` divides; `callbacks` (that struct as the editor's `ForwardBackend`); `memory` (the caller's bytes, divided);
 //! `types` and `code` (what crosses).
 //!
-//! An editor alone links no CPU backend: no file but those of `cpu` names it.
+//! An editor alone links no backend: no file but those of `cpu`, `qnn` and `model` names one.
 
 #![allow(non_camel_case_types, reason = "types are named as in the header")]
 #![allow(unsafe_code, reason = "pointers from C; every block says who guarantees what")]
@@ -18,13 +18,16 @@ mod calibration;
 mod callbacks;
 mod code;
 mod cpu;
-mod cpu_callbacks;
-mod cpu_memory;
 mod editor;
 mod memory;
+mod model;
+mod model_callbacks;
+mod model_memory;
 #[cfg(feature = "panic-handler")]
 mod panic;
 mod patch;
+#[cfg(all(feature = "qnn", unix))]
+mod qnn;
 mod request;
 mod types;
 
@@ -33,4 +36,6 @@ pub use code::*;
 pub use cpu::*;
 pub use editor::*;
 pub use patch::*;
+#[cfg(all(feature = "qnn", unix))]
+pub use qnn::*;
 pub use types::*;

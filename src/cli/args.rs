@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mobiedit::host::device::{ROWS, SOCS};
 use mobiedit::host::eval::selection::Shard;
+use mobiedit::npu::{ROWS, SOCS};
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
 #[derive(Debug, Parser)]

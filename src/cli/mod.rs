@@ -18,8 +18,9 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mobiedit::host::device::{Backend, QnnOptions};
+use mobiedit::host::device::Backend;
 use mobiedit::host::session::{Activations, CalibrationFrom, SessionOptions};
+use mobiedit::npu::QnnOptions;
 
 use crate::cli::args::{ActivationsArg, BackendArg, Cli, Command, DeviceArgs, ModelArgs, RunArgs};
 

@@ -1,21 +1,13 @@
 //! The device that a session runs on: this machine's CPU, or an NPU through its vendor's library. Computes nothing itself.
 
-use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
-
 use mobiedit_backends::device::{Capabilities, Device, Memory};
 use mobiedit_backends::op::Op;
 use mobiedit_core::backend::{BackendError, BackendErrorKind};
 use mobiedit_hal_cpu::{CpuError, FastCpu};
-#[cfg(unix)]
-use mobiedit_hal_qnn::sys::table::Version;
-#[cfg(unix)]
-use mobiedit_hal_qnn::sys::{Interface, LogConfig, Session, SessionConfig, Versions};
-use mobiedit_hal_qnn::{Qnn, QnnConfig, QnnError, Store};
+use mobiedit_hal_qnn::{Qnn, QnnError};
 use serde::Serialize;
 
-use crate::host::atomic_file;
+use crate::npu::{self, QnnOptions};
 
 /// Which device is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,52 +20,6 @@ pub enum Backend {
     /// The NPU if its library opens and gives a device, else the CPU.
     Auto(QnnOptions),
 }
-
-/// How the NPU is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QnnOptions {
-    /// The vendor's library; [`QNN_LIBRARY`] without one, looked for where the system looks.
-    pub library: Option<PathBuf>,
-    /// The chip, by its number in the vendor's SDK; the library's own choice without one.
-    pub soc: Option<u32>,
-    /// Rows of the larger graphs, [`ROWS`] without a number: more for longer prompts, for a batch is split, and a prompt is not.
-    pub rows: Option<usize>,
-    /// The folder in which finalised graphs are kept; none are without one.
-    pub cache: Option<PathBuf>,
-}
-
-/// Finalised graphs in a folder, one file per program. What cannot be read or written is made again.
-#[derive(Debug)]
-struct GraphFolder(PathBuf);
-
-impl GraphFolder {
-    fn path(&self, key: u64) -> PathBuf {
-        self.0.join(format!("{key:016x}.qnn"))
-    }
-}
-
-impl Store for GraphFolder {
-    fn load(&mut self, key: u64) -> Option<Vec<u8>> {
-        fs::read(self.path(key)).ok()
-    }
-
-    fn store(&mut self, key: u64, bytes: &[u8]) {
-        // A cache that cannot be written costs time the next time, and nothing now.
-        let _unwritten = fs::create_dir_all(&self.0)
-            .and_then(|()| atomic_file::write(&self.path(key), |file| file.write_all(bytes)));
-    }
-}
-
-/// The library's name on Android and Linux.
-pub const QNN_LIBRARY: &str = "libQnnHtp.so";
-
-/// Chips by the names that people know, with their numbers in the vendor's SDK.
-pub const SOCS: [(&str, u32); 3] = [("sm8550", 43), ("sm8650", 57), ("sm8750", 69)];
-
-/// Rows of an NPU's smaller graphs.
-const FEW_ROWS: usize = 16;
-/// Rows of its larger ones.
-pub const ROWS: usize = 64;
 
 /// A device of either kind.
 #[derive(Debug)]
@@ -113,10 +59,11 @@ impl HostDevice {
     /// A library that does not open, or gives no device.
     pub fn open(backend: &Backend) -> Result<Self, QnnError> {
         let cpu = || Self::Cpu(FastCpu::detect());
+        let npu = |options| npu::open(options).map(|npu| Self::Qnn(Box::new(npu)));
         match backend {
             Backend::Cpu => Ok(cpu()),
-            Backend::Qnn(options) => open_qnn(options),
-            Backend::Auto(options) => Ok(open_qnn(options).unwrap_or_else(|_| cpu())),
+            Backend::Qnn(options) => npu(options),
+            Backend::Auto(options) => Ok(npu(options).unwrap_or_else(|_| cpu())),
         }
     }
 
@@ -151,47 +98,11 @@ pub struct Available {
 /// What there is to run on.
 pub fn available(options: &QnnOptions) -> Vec<Available> {
     let level = format!("{:?}", FastCpu::detect().level());
-    let npu = describe_qnn(options);
+    let npu = npu::describe(options);
     vec![
         Available { backend: "cpu", opens: true, what: level },
         Available { backend: "qnn", opens: npu.is_ok(), what: npu.unwrap_or_else(|error| error.to_string()) },
     ]
-}
-
-#[cfg(unix)]
-fn describe_qnn(options: &QnnOptions) -> Result<String, QnnError> {
-    let library = options.library.clone().unwrap_or_else(|| QNN_LIBRARY.into());
-    let Versions { api, backend, build_id } = Interface::open(&library)?.versions()?;
-    open_qnn(options)?;
-    let version = |v: Version| format!("{}.{}.{}", v.major, v.minor, v.patch);
-    let soc = options.soc.map_or_else(|| "its own choice".to_owned(), |soc| soc.to_string());
-    let (core, htp) = (version(api.core), version(backend.backend));
-    Ok(format!("core API {core}, HTP API {htp}, build {build_id}, chip {soc}"))
-}
-
-#[cfg(not(unix))]
-fn describe_qnn(options: &QnnOptions) -> Result<String, QnnError> {
-    open_qnn(options).map(|_| String::new())
-}
-
-#[cfg(unix)]
-fn open_qnn(options: &QnnOptions) -> Result<HostDevice, QnnError> {
-    let library = options.library.clone().unwrap_or_else(|| QNN_LIBRARY.into());
-    let interface = Interface::open(&library)?;
-    let session = Session::open(interface, &SessionConfig { log: LogConfig::SILENT, soc: options.soc })?;
-    // Each number once: a context has one graph of a name.
-    let most = options.rows.unwrap_or(ROWS);
-    let rows = if most > FEW_ROWS { [FEW_ROWS, most].into() } else { [most.max(1)].into() };
-    let npu = Qnn::new(session, QnnConfig { rows, ..QnnConfig::default() });
-    Ok(HostDevice::Qnn(Box::new(match &options.cache {
-        Some(folder) => npu.with_store(Box::new(GraphFolder(folder.clone()))),
-        None => npu,
-    })))
-}
-
-#[cfg(not(unix))]
-fn open_qnn(_: &QnnOptions) -> Result<HostDevice, QnnError> {
-    Err(QnnError::Missing("a loader for this system"))
 }
 
 impl Device for HostDevice {

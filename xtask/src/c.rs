@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 
 use crate::library::{AARCH64_MUSL, HEXAGON, HOST, THUMB, Target};
 use crate::report::Report;
-use crate::{header, tools, workspace};
+use crate::{header, library, tools, workspace};
 
 /// A program of `tests/c`.
 struct Program {
@@ -133,6 +133,16 @@ pub(crate) fn run(sh: &Shell, report: &mut Report) {
         anyhow::ensure!(once, "these patches were found: {patches:?}");
         Ok(())
     });
+}
+
+/// The NPU behind the C interface: refusals and the CPU where there is no library, an edit on it where `MOBIEDIT_QNN_LIB` names one.
+pub(crate) fn npu(sh: &Shell) -> anyhow::Result<()> {
+    let library = library::with_npu(sh, HOST.triple)?;
+    let flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let asan = Way { name: "gcc with the NPU", compiler: "gcc".into(), flags: &flags, with: &[], runner: &[] };
+    let program = Program { name: "npu", on_model: true, prints_patch: false, long: true };
+    eprintln!("{}", asan.one(sh, &program, &library)?);
+    Ok(())
 }
 
 /// Installs what C programs on a Cortex-M under QEMU take.

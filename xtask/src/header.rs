@@ -9,13 +9,14 @@ use crate::workspace;
 /// The header's place.
 const HEADER: &str = "include/mobiedit.h";
 /// The files of the C interface whose items are in it, in its order.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "src/capi/code.rs",
     "src/capi/types.rs",
     "src/capi/editor.rs",
     "src/capi/patch.rs",
     "src/capi/calibration.rs",
     "src/capi/cpu.rs",
+    "src/capi/qnn.rs",
 ];
 const INTRODUCTION: &str = "\
 /*
@@ -23,14 +24,16 @@ const INTRODUCTION: &str = "\
  *
  * Made from src/capi by `cargo xtask header`: do not change it by hand.
  *
- *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash.
+ *   1. Fill a mobiedit_backend: your own callbacks, or mobiedit_cpu_init for a GGUF in memory or flash, or mobiedit_qnn_open and
+ *      mobiedit_qnn_init for one on Qualcomm's NPU.
  *   2. mobiedit_open_calibration and mobiedit_cpu_readers, for searches of fewer forward passes.
  *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
  *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
  *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
- * One state must not be used by two threads at a time; different states are independent. Nothing is allocated.
+ * One state must not be used by two threads at a time; different states are independent. Nothing is allocated, but by the
+ * functions of mobiedit_qnn: they are in libraries of the feature `qnn` alone, which use the C library and its heap.
  */";
 
 /// The header as the sources have it.

@@ -1,5 +1,5 @@
-//! The C library for each target: `cargo xtask dist` builds `libmobiedit.a`, the header and, for hosts, a `.pc` file into
-//! `target/dist/TARGET`, and compares what each library leaves for the linker with a list that is checked in.
+//! The C library for each target, and for phones with their NPU: `cargo xtask dist` builds `libmobiedit.a`, the header and, for
+//! hosts, a `.pc` file into `target/dist/TARGET`, and compares what each library leaves for the linker with a list that is checked in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -66,6 +66,12 @@ impl Target {
     }
 }
 
+/// Builds the library that can open Qualcomm's NPU, with std; its path.
+pub(crate) fn with_npu(sh: &Shell, triple: &str) -> anyhow::Result<PathBuf> {
+    cmd!(sh, "cargo rustc --profile firmware --lib --crate-type staticlib --no-default-features --features capi,qnn --target {triple} --target-dir target/npu").run()?;
+    Ok(workspace::root().join("target/npu").join(triple).join("firmware/libmobiedit.a"))
+}
+
 /// Builds all, one after the other; a target that cannot be had here is named.
 pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
     let mut lines = Vec::new();
@@ -85,8 +91,14 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
             if target.triple == THUMB.triple {
                 has_no_panic(&library)?;
             }
-            pack(&target, &library)
+            pack(target.triple, target.is_host, &library)
         });
+    }
+    let name = format!("libmobiedit.a for {}, with the NPU", ANDROID.triple);
+    match ANDROID.prepare(sh) {
+        Err(reason) => report.not_run(&name, &reason),
+        Ok(()) => report
+            .step(&name, || pack(&format!("{}-qnn", ANDROID.triple), ANDROID.is_host, &with_npu(sh, ANDROID.triple)?)),
     }
     report.step("what the libraries leave undefined", || -> anyhow::Result<()> {
         if update {
@@ -162,13 +174,13 @@ fn has_no_panic(library: &Path) -> anyhow::Result<()> {
 }
 
 /// Library, header and `.pc` file into one folder.
-fn pack(target: &Target, library: &Path) -> anyhow::Result<()> {
+fn pack(name: &str, is_host: bool, library: &Path) -> anyhow::Result<()> {
     let root = workspace::root();
-    let folder = root.join("target/dist").join(target.triple);
+    let folder = root.join("target/dist").join(name);
     fs::create_dir_all(&folder)?;
     fs::copy(library, folder.join("libmobiedit.a"))?;
     fs::copy(root.join("include/mobiedit.h"), folder.join("mobiedit.h"))?;
-    if target.is_host {
+    if is_host {
         let metadata = workspace::metadata()?;
         let package = workspace::package(&metadata, "mobiedit")?;
         let text = format!(

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use xshell::{Shell, cmd};
 
 use crate::report::Report;
-use crate::tools;
+use crate::{c, tools};
 
 /// The wheel on PyPI that holds it.
 const WHEEL: &str = "onnxruntime-qnn";
@@ -82,9 +82,13 @@ pub(crate) fn run(sh: &Shell, report: &mut Report) {
         None => fetch(sh, false),
     };
     match library {
-        Err(reason) => report.cannot("qnn", &format!("{reason:#}; cargo xtask qnn fetch installs it")),
+        Err(reason) => {
+            report.step("tests/c/npu.c without the vendor's library", || c::npu(sh));
+            report.cannot("qnn", &format!("{reason:#}; cargo xtask qnn fetch installs it"));
+        }
         Ok(library) => {
             let _library = sh.push_env(LIBRARY, library);
+            report.step("tests/c/npu.c on the vendor's emulator", || c::npu(sh));
             report.step("the NPU's device on the vendor's emulator", || {
                 cmd!(sh, "cargo test --package mobiedit-hal-qnn --features std --lib --tests --no-fail-fast").run()
             });

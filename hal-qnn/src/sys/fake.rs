@@ -1,7 +1,7 @@
 //! A QNN library for tests: a table whose functions note that they were called, and fail on request. It computes nothing.
 
-use core::cell::RefCell;
 use alloc::alloc::Layout;
+use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::{null, without_provenance_mut};
 use std::boxed::Box;
@@ -13,11 +13,11 @@ use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
 use super::interface::Interface;
 use super::power::{Clocks, Infrastructure, PowerConfig};
 use super::profile::{EventData, EventId, ProfileLevel, Unit};
+use super::shared::{MemDescriptor, SharedBuffers, SharedMemory};
 use super::table::{
     ApiVersion, BackendHandle, ContextHandle, DeviceHandle, GraphHandle, HTP, InterfaceV2, LogCallback, LogHandle,
     LogLevel, MemHandle, ProfileHandle, Provider, SignalHandle, Table, Version,
 };
-use super::shared::{MemDescriptor, SharedBuffers, SharedMemory};
 use super::tensor::{DataType, OpConfig, Tensor, TensorMemory};
 use crate::error::{QnnError, Status};
 

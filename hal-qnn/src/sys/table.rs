@@ -5,8 +5,8 @@
 use core::ffi::{c_char, c_void};
 
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
-use super::shared::MemDescriptor;
 use super::profile::{EventData, EventId, ProfileLevel};
+use super::shared::MemDescriptor;
 use super::tensor::{OpConfig, Tensor};
 use crate::error::Status;
 
@@ -209,8 +209,7 @@ pub struct Table {
     /// After everything that it was given to.
     pub profile_free: Option<Free<ProfileHandle>>,
     /// Descriptors, how many, and a handle for each.
-    pub mem_register:
-        Option<unsafe extern "C" fn(ContextHandle, *const MemDescriptor, u32, *mut MemHandle) -> Status>,
+    pub mem_register: Option<unsafe extern "C" fn(ContextHandle, *const MemDescriptor, u32, *mut MemHandle) -> Status>,
     /// Handles, and how many.
     pub mem_de_register: Option<unsafe extern "C" fn(*const MemHandle, u32) -> Status>,
     /// From `deviceGetPlatformInfo`.

@@ -1,27 +1,55 @@
-//! The built-in backend's callbacks: what C hands over becomes slices, and the transformer does the work.
+//! The callbacks of a built-in model, on whichever device: what C hands over becomes slices, and the transformer does the work.
 
 use core::ffi::c_void;
 
+use mobiedit_backends::device::Device;
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::backend::{ForwardBackend, Loss, PatchId};
 use mobiedit_core::problem::{MAX_PROMPTS, PromptSet};
 use mobiedit_core::rank_one::RankOne;
-use mobiedit_hal_cpu::CpuError;
 
 use crate::capi::code::*;
-use crate::capi::cpu::open;
 use crate::capi::memory::{lent, lent_mut, one, one_mut};
+use crate::capi::model::State;
 use crate::capi::request::{NO_PROMPT, problem_in};
 use crate::capi::types::*;
 
-pub(crate) fn failed(error: ForwardError<CpuError>) -> i32 {
+/// A kind of state that stands behind a callback's context.
+pub(crate) trait Behind {
+    /// What its model runs on.
+    type Device: Device + 'static;
+
+    /// The state behind a context.
+    ///
+    /// # Safety
+    /// `context` is that of a `mobiedit_backend` that this kind has filled, or NULL, and is the caller's alone.
+    unsafe fn open<'s>(context: *mut c_void) -> Result<&'s mut State<Self::Device>, i32>;
+}
+
+/// A backend of a model that stands behind this context.
+pub(crate) fn backend<B: Behind>(spec: mobiedit_spec, context: *mut c_void) -> mobiedit_backend {
+    mobiedit_backend {
+        spec,
+        context,
+        prefill: Some(prefill::<B>),
+        losses: Some(losses::<B>),
+        evaluate: Some(evaluate::<B>),
+        project: Some(project::<B>),
+        apply: Some(apply::<B>),
+        remove: Some(remove::<B>),
+        applied: Some(applied::<B>),
+        generate: Some(generate::<B>),
+    }
+}
+
+pub(crate) fn failed<E>(error: ForwardError<E>) -> i32 {
     of_forward(&error)
 }
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn prefill(
+unsafe extern "C" fn prefill<B: Behind>(
     context: *mut c_void,
     problem: *const mobiedit_problem,
     _: i64,
@@ -33,7 +61,7 @@ pub(crate) unsafe extern "C" fn prefill(
     let run = || {
         let mut prompts = [NO_PROMPT; MAX_PROMPTS];
         // SAFETY: by this function's contract.
-        let (state, given) = unsafe { (open(context)?, one(problem)?) };
+        let (state, given) = unsafe { (B::open(context)?, one(problem)?) };
         let spec = state.transformer.config().spec;
         // SAFETY: as above.
         let problem = unsafe { problem_in(&spec, given, &mut prompts) }?;
@@ -49,7 +77,7 @@ pub(crate) unsafe extern "C" fn prefill(
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn losses(
+unsafe extern "C" fn losses<B: Behind>(
     context: *mut c_void,
     problem: *const mobiedit_problem,
     which: u32,
@@ -64,7 +92,7 @@ pub(crate) unsafe extern "C" fn losses(
     let run = || {
         let mut prompts = [NO_PROMPT; MAX_PROMPTS];
         // SAFETY: by this function's contract.
-        let (state, given) = unsafe { (open(context)?, one(problem)?) };
+        let (state, given) = unsafe { (B::open(context)?, one(problem)?) };
         let spec = state.transformer.config().spec;
         // SAFETY: as above.
         let problem = unsafe { problem_in(&spec, given, &mut prompts) }?;
@@ -87,7 +115,7 @@ pub(crate) unsafe extern "C" fn losses(
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn evaluate(
+unsafe extern "C" fn evaluate<B: Behind>(
     context: *mut c_void,
     problem: *const mobiedit_problem,
     out: *mut mobiedit_loss,
@@ -95,7 +123,7 @@ pub(crate) unsafe extern "C" fn evaluate(
     let run = || {
         let mut prompts = [NO_PROMPT; MAX_PROMPTS];
         // SAFETY: by this function's contract.
-        let (state, given, out) = unsafe { (open(context)?, one(problem)?, one_mut(out)?) };
+        let (state, given, out) = unsafe { (B::open(context)?, one(problem)?, one_mut(out)?) };
         let spec = state.transformer.config().spec;
         // SAFETY: as above.
         let problem = unsafe { problem_in(&spec, given, &mut prompts) }?;
@@ -107,10 +135,10 @@ pub(crate) unsafe extern "C" fn evaluate(
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn project(context: *mut c_void, layer: u32, key: *const f32, out: *mut f32) -> i32 {
+unsafe extern "C" fn project<B: Behind>(context: *mut c_void, layer: u32, key: *const f32, out: *mut f32) -> i32 {
     let run = || {
         // SAFETY: by this function's contract.
-        let state = unsafe { open(context) }?;
+        let state = unsafe { B::open(context) }?;
         let spec = state.transformer.config().spec;
         // SAFETY: as above.
         let (key, out) = unsafe { (lent(key, spec.d_ff)?, lent_mut(out, spec.d_model)?) };
@@ -122,10 +150,10 @@ pub(crate) unsafe extern "C" fn project(context: *mut c_void, layer: u32, key: *
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn apply(context: *mut c_void, patch: *const mobiedit_patch, id: *mut u32) -> i32 {
+unsafe extern "C" fn apply<B: Behind>(context: *mut c_void, patch: *const mobiedit_patch, id: *mut u32) -> i32 {
     let run = || {
         // SAFETY: by this function's contract.
-        let (state, patch, id) = unsafe { (open(context)?, one(patch)?, one_mut(id)?) };
+        let (state, patch, id) = unsafe { (B::open(context)?, one(patch)?, one_mut(id)?) };
         let spec = state.transformer.config().spec;
         // SAFETY: as above.
         let (u, lambda) = unsafe { (lent(patch.u, spec.d_ff)?, lent(patch.lambda, spec.d_model)?) };
@@ -138,10 +166,10 @@ pub(crate) unsafe extern "C" fn apply(context: *mut c_void, patch: *const mobied
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn remove(context: *mut c_void, id: u32) -> i32 {
+unsafe extern "C" fn remove<B: Behind>(context: *mut c_void, id: u32) -> i32 {
     let run = || {
         // SAFETY: by this function's contract.
-        unsafe { open(context) }?.transformer.remove(PatchId(id)).map_err(failed)?;
+        unsafe { B::open(context) }?.transformer.remove(PatchId(id)).map_err(failed)?;
         Ok(MOBIEDIT_OK)
     };
     code(run())
@@ -149,10 +177,10 @@ pub(crate) unsafe extern "C" fn remove(context: *mut c_void, id: u32) -> i32 {
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn applied(context: *mut c_void, layer: u32, index: u32, out: *mut mobiedit_patch) -> i32 {
+unsafe extern "C" fn applied<B: Behind>(context: *mut c_void, layer: u32, index: u32, out: *mut mobiedit_patch) -> i32 {
     let run = || {
         // SAFETY: by this function's contract.
-        let (state, out) = unsafe { (open(context)?, one_mut(out)?) };
+        let (state, out) = unsafe { (B::open(context)?, one_mut(out)?) };
         let patch = state.transformer.applied(layer as usize, index as usize).ok_or(MOBIEDIT_ERR_PATCH)?;
         *out = mobiedit_patch { layer, u: patch.u.as_ptr(), lambda: patch.lambda.as_ptr() };
         Ok(MOBIEDIT_OK)
@@ -162,7 +190,7 @@ pub(crate) unsafe extern "C" fn applied(context: *mut c_void, layer: u32, index:
 
 /// # Safety
 /// As `mobiedit_backend` says.
-pub(crate) unsafe extern "C" fn generate(
+unsafe extern "C" fn generate<B: Behind>(
     context: *mut c_void,
     prompt: *const u32,
     prompt_len: usize,
@@ -176,7 +204,7 @@ pub(crate) unsafe extern "C" fn generate(
         // SAFETY: by this function's contract.
         let (state, prompt, stop, out, written) = unsafe {
             let (prompt, stop) = (lent(prompt, prompt_len)?, lent(stop, stop_len)?);
-            (open(context)?, prompt, stop, lent_mut(out, out_len)?, one_mut(written)?)
+            (B::open(context)?, prompt, stop, lent_mut(out, out_len)?, one_mut(written)?)
         };
         let mut sequence = Sequence::new(state.context, state.sequence);
         *written = state.transformer.generate(&mut sequence, prompt, stop, out).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The memory of the built-in backend: how much of what, and the caller's bytes divided into it.
+//! The memory of a built-in model: how much of what, and the caller's bytes divided into it.
 
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::model::{Layer, ModelConfig};
@@ -9,9 +9,6 @@ use mobiedit_hal_cpu::{Cpu, Scratch, ScratchLens, Statistics};
 
 use crate::capi::cpu::mobiedit_cpu_config;
 use crate::capi::memory::{Pool, bytes_of};
-
-/// Rows that are multiplied at once: a weight is unpacked once for so many.
-const TILE_ROWS: usize = 8;
 
 /// Elements of each part.
 pub(crate) struct Parts {
@@ -34,7 +31,12 @@ pub(crate) struct Memory<'m> {
 }
 
 impl Parts {
-    pub(crate) fn of(model: &ModelConfig, config: &mobiedit_cpu_config, with_static_scales: bool) -> Self {
+    pub(crate) fn of(
+        model: &ModelConfig,
+        config: &mobiedit_cpu_config,
+        with_static_scales: bool,
+        scratch: ScratchLens,
+    ) -> Self {
         let spec = model.spec;
         let one = Patches::len_of_one(spec.d_ff, spec.d_model);
         let context = config.context as usize;
@@ -44,7 +46,7 @@ impl Parts {
             patches: one.saturating_mul(config.patches as usize),
             sequence: if context > 0 { Sequence::memory_len(&spec, context) } else { 0 },
             static_scales: if with_static_scales { scale_count(spec.layers) } else { 0 },
-            scratch: ScratchLens::of(model, TILE_ROWS),
+            scratch,
         }
     }
 
