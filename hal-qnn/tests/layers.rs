@@ -1,4 +1,6 @@
-//! Decoder layers of real widths on a real library, named by `MOBIEDIT_QNN_LIB`, with synthetic weights, against f64.
+//! Decoder layers of real widths on a real library, named by `MOBIEDIT_QNN_LIB`, with synthetic weights, against f64: the same layer
+//! twice, first as the layers of a forward pass, then as the one that is edited, whose `down_proj` is in halves and whose input is
+//! kept.
 #![cfg(feature = "std")]
 
 mod common;
@@ -15,6 +17,7 @@ use mobiedit_hal_qnn::{Qnn, QnnConfig};
 /// Tokens of the text, one embedding each.
 const TOKENS: usize = 6;
 const ROWS: usize = 16;
+const LAYERS: usize = 2;
 const EPS: f32 = 1e-6;
 const THETA: f32 = 1e6;
 
@@ -100,9 +103,10 @@ fn check(name: &str, config: ModelConfig, with_bias: bool) {
     let [first, second, last] = [(); 3].map(|()| vector(d, 1.0, 0.5, random));
     let (residual, embedding) = vector(TOKENS * d, 0.0, 2.0, random);
 
-    // The layer in f64: inputs of down_proj and its outputs.
-    let mut most: Most = [0.0; 11];
-    let rows: Vec<Vec<f64>> = residual.chunks_exact(d).map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
+    // The layers in f64: inputs of the last down_proj and its outputs.
+    let mut all_most: [Most; LAYERS] = [[0.0; 11]; LAYERS];
+    let mut rows: Vec<Vec<f64>> =
+        residual.chunks_exact(d).map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
     let turn = |x: &mut [f64], position: usize| {
         for head in x.chunks_exact_mut(dim) {
             for pair in 0..dim / 2 {
@@ -116,56 +120,60 @@ fn check(name: &str, config: ModelConfig, with_bias: bool) {
             }
         }
     };
-    let mut kept: Vec<[Vec<f64>; 2]> = Vec::new();
     let (mut keys, mut values) = (Vec::new(), Vec::new());
-    for (position, x) in rows.iter().enumerate() {
-        let h = norm(x, &first.0);
-        see(&mut most[0], &h);
-        let mut qkv = [q.times(&h), k.times(&h), v.times(&h)];
-        for (site, (product, bias)) in qkv.iter_mut().zip(&biases).enumerate() {
-            see(&mut most[4 + site], product);
-            product.iter_mut().zip(&bias.0).for_each(|(x, b)| *x += f64::from(*b));
-        }
-        let [mut query, mut key, value] = qkv;
-        turn(&mut query, position);
-        turn(&mut key, position);
-        kept.push([key, value]);
-        let mut mixed = vec![0.0; heads * dim];
-        for (head, (query, mixed)) in query.chunks_exact(dim).zip(mixed.chunks_exact_mut(dim)).enumerate() {
-            let group = head * config.kv_heads / heads;
-            let part = |x: &[f64]| x[group * dim..(group + 1) * dim].to_vec();
-            let score = |kept: &[Vec<f64>; 2]| {
-                part(&kept[0]).iter().zip(query).map(|(k, q)| k * q).sum::<f64>() / (dim as f64).sqrt()
-            };
-            let scores: Vec<f64> = kept.iter().map(score).collect();
-            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
-            for (score, kept) in scores.iter().zip(&kept) {
-                let weight = (score - largest).exp() / total;
-                mixed.iter_mut().zip(part(&kept[1])).for_each(|(x, v)| *x += weight * v);
+    for most in &mut all_most {
+        let mut kept: Vec<[Vec<f64>; 2]> = Vec::new();
+        (keys, values) = (Vec::new(), Vec::new());
+        for (position, x) in rows.iter_mut().enumerate() {
+            let h = norm(x, &first.0);
+            see(&mut most[0], &h);
+            let mut qkv = [q.times(&h), k.times(&h), v.times(&h)];
+            for (site, (product, bias)) in qkv.iter_mut().zip(&biases).enumerate() {
+                see(&mut most[4 + site], product);
+                product.iter_mut().zip(&bias.0).for_each(|(x, b)| *x += f64::from(*b));
             }
+            let [mut query, mut key, value] = qkv;
+            turn(&mut query, position);
+            turn(&mut key, position);
+            kept.push([key, value]);
+            let mut mixed = vec![0.0; heads * dim];
+            for (head, (query, mixed)) in query.chunks_exact(dim).zip(mixed.chunks_exact_mut(dim)).enumerate() {
+                let group = head * config.kv_heads / heads;
+                let part = |x: &[f64]| x[group * dim..(group + 1) * dim].to_vec();
+                let score = |kept: &[Vec<f64>; 2]| {
+                    part(&kept[0]).iter().zip(query).map(|(k, q)| k * q).sum::<f64>() / (dim as f64).sqrt()
+                };
+                let scores: Vec<f64> = kept.iter().map(score).collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+                for (score, kept) in scores.iter().zip(&kept) {
+                    let weight = (score - largest).exp() / total;
+                    mixed.iter_mut().zip(part(&kept[1])).for_each(|(x, v)| *x += weight * v);
+                }
+            }
+            see(&mut most[1], &mixed);
+            let attended = o.times(&mixed);
+            see(&mut most[7], &attended);
+            let h = norm(&add(x, &attended), &second.0);
+            see(&mut most[2], &h);
+            let (gate, up) = (gate.times(&h), up.times(&h));
+            see(&mut most[8], &gate);
+            see(&mut most[9], &up);
+            let inner: Vec<f64> = gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
+            see(&mut most[3], &inner);
+            let out = down.times(&inner);
+            see(&mut most[10], &out);
+            *x = add(&add(x, &attended), &out);
+            keys.extend(inner);
+            values.extend(out);
         }
-        see(&mut most[1], &mixed);
-        let attended = o.times(&mixed);
-        see(&mut most[7], &attended);
-        let h = norm(&add(x, &attended), &second.0);
-        see(&mut most[2], &h);
-        let (gate, up) = (gate.times(&h), up.times(&h));
-        see(&mut most[8], &gate);
-        see(&mut most[9], &up);
-        let inner: Vec<f64> = gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
-        see(&mut most[3], &inner);
-        let out = down.times(&inner);
-        see(&mut most[10], &out);
-        keys.extend(inner);
-        values.extend(out);
     }
 
     let f32s = |len, bytes| Matrix::new(Format::F32, 1, len, bytes).unwrap();
     let [q_bias, k_bias, v_bias] = biases.each_ref().map(|(x, bytes)| with_bias.then(|| f32s(x.len(), bytes)));
     let [q, k, v, o, gate, up, down] = weights.each_ref().map(Weights::matrix);
     let (attn_norm, ffn_norm) = (f32s(d, &first.1), f32s(d, &second.1));
-    let layers = [Layer { attn_norm, q, q_bias, k, k_bias, v, v_bias, o, ffn_norm, gate, up, down }];
+    let layers = [Layer { attn_norm, q, q_bias, k, k_bias, v, v_bias, o, ffn_norm, gate, up, down }; LAYERS];
     let table = Matrix::new(Format::F32, TOKENS, d, &embedding).unwrap();
     let model = Model {
         config,
@@ -175,18 +183,22 @@ fn check(name: &str, config: ModelConfig, with_bias: bool) {
         head: table,
         rope_factors: None,
     };
-    let mut scales: Vec<f32> = most.iter().map(|most| *most as f32 / MOST_I16).collect();
-    scales[4..].iter_mut().for_each(|scale| *scale *= 2.0);
+    let of_layer = |most: &Most| -> [f32; 11] {
+        let mut scales = most.map(|most| most as f32 / MOST_I16);
+        scales[4..].iter_mut().for_each(|scale| *scale *= 2.0);
+        scales
+    };
+    let mut scales: Vec<f32> = all_most.iter().flat_map(of_layer).collect();
     scales.extend([1.0, 1.0]);
     let tokens: Vec<u32> = (0..TOKENS as u32).collect();
     // The bounds: of the norm of the difference, over the norm of the oracle.
     for (precision, bound) in
-        [(Precision::Float, 4e-3), (Precision::Static(StaticScales::new(1, &scales).unwrap()), 2e-2)]
+        [(Precision::Float, 4e-3), (Precision::Static(StaticScales::new(LAYERS, &scales).unwrap()), 2e-2)]
     {
         let mut work = vec![0.0; Transformer::<Qnn>::work_len(&config, TOKENS)];
         let (mut on_npu, mut out) = (vec![0.0; TOKENS * ff], vec![0.0; TOKENS * d]);
         let mut transformer = Transformer::new(model, &mut npu, precision, &mut work, &mut []);
-        transformer.capture(&tokens, 0, &mut on_npu, &mut out).unwrap();
+        transformer.capture(&tokens, LAYERS - 1, &mut on_npu, &mut out).unwrap();
         for (what, made, exact) in [("input of down_proj", &on_npu, &keys), ("its output", &out, &values)] {
             let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
             let off = square(&mut made.iter().zip(exact).map(|(made, exact)| f64::from(*made) - exact));
@@ -203,7 +215,7 @@ fn config(architecture: Architecture, widths: [usize; 2], heads: [usize; 2]) -> 
     let qwen2 = architecture == Architecture::Qwen2;
     ModelConfig {
         architecture,
-        spec: ModelSpec { d_model, d_ff, layers: 1, kv_dim: kv_heads * 128, vocab: TOKENS, max_tokens: 64 },
+        spec: ModelSpec { d_model, d_ff, layers: LAYERS, kv_dim: kv_heads * 128, vocab: TOKENS, max_tokens: 64 },
         heads,
         kv_heads,
         head_dim: 128,
