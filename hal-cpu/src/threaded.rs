@@ -6,6 +6,7 @@
 use core::ops::Range;
 
 use std::boxed::Box;
+use std::time::Instant;
 use std::vec;
 use std::vec::Vec;
 
@@ -58,6 +59,23 @@ impl FastCpu {
 
     fn new(level: Level, kernels: Box<dyn Kernels>) -> Self {
         Self { level, kernels, batch: Batch::default(), products: Vec::new(), statistics: Vec::new() }
+    }
+
+    /// Products of int16 pairs and int8 weights per second that this CPU can do at most on each of the pool's threads, all
+    /// together: measured in registers alone, for about `seconds`.
+    pub fn peak(&self, seconds: f64) -> f64 {
+        const ROUNDS: usize = 1 << 16;
+        let one = || {
+            let start = Instant::now();
+            let mut best = 0.0_f64;
+            while start.elapsed().as_secs_f64() < seconds {
+                let round = Instant::now();
+                let products = self.kernels.spin(ROUNDS);
+                best = best.max(products as f64 / round.elapsed().as_secs_f64());
+            }
+            best
+        };
+        rayon::broadcast(|_| one()).iter().sum()
     }
 
     /// The level in use.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mobiedit::host::eval::selection::Shard;
+use mobiedit::host::synthetic::SHAPES;
 use mobiedit::npu::{ROWS, SOCS};
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
@@ -374,6 +375,55 @@ pub(crate) enum BenchCommand {
     Edit(BenchRunArgs),
     /// From the published method to ours, one difference at a time, over the same records
     Ablation(BenchRunArgs),
+    /// What a step costs at the size of a real model, with random weights, beside what this machine can do at most
+    Scale(ScaleArgs),
+}
+
+/// What the matrices of a synthetic model are stored in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum QuantArg {
+    /// 8 bits
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4 bits, the embedding in 6
+    #[value(name = "q4_k")]
+    Q4K,
+}
+
+impl QuantArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "q8_0",
+            Self::Q4K => "q4_k",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// The architecture
+    #[arg(long, default_value = "qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
+    pub(crate) shape: String,
+    /// What its matrices are stored in
+    #[arg(long, value_enum, default_value_t = QuantArg::Q8_0)]
+    pub(crate) quant: QuantArg,
+    /// Steps that are measured
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) steps: u32,
+    /// Measure the paper's step without cache and batch too: minutes
+    #[arg(long)]
+    pub(crate) slow: bool,
+    /// Where the model's file is kept: up to 3.3 GB
+    #[arg(long, value_name = "DIR", default_value = "target/scale")]
+    pub(crate) dir: PathBuf,
+    /// Rows of a forward pass at once
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows: u32,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

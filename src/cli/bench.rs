@@ -26,7 +26,7 @@ use crate::cli::edit::PREFIXES;
 use crate::cli::eval::{fingerprint, hex, most_rows};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
-use crate::cli::{Status, report};
+use crate::cli::{Status, report, scale};
 
 /// A way to search.
 struct Variant {
@@ -146,6 +146,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     match &args.command {
         BenchCommand::Edit(args) => compare("edit", args, presets()),
         BenchCommand::Ablation(args) => compare("ablation", args, ablation()),
+        BenchCommand::Scale(args) => scale::run(args),
     }
 }
 

@@ -218,8 +218,9 @@ fn profile(device: &HostDevice, burst: Option<&Result<Burst, QnnError>>, measure
         Ok(_) => report::tell("clocks: the highest, voted for while searching"),
         Err(error) => report::tell(&format!("clocks: no vote, {error}")),
     }
-    let Counters { finalized, restored, executed, .. } = npu.counters();
+    let Counters { finalized, restored, shared, executed, .. } = npu.counters();
     report::tell(&format!("{finalized} graphs finalised, {restored} read, {executed} executions"));
+    report::tell(&format!("{shared} graphs with their ends in memory that the NPU shares"));
     if let Err(error) = measures {
         report::tell(&format!("the library measures nothing: {error}"));
     }

@@ -12,6 +12,7 @@ mod generate;
 mod inspect;
 mod report;
 mod running;
+mod scale;
 mod tokens;
 mod trace;
 

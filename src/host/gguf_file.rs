@@ -104,27 +104,57 @@ pub struct Tensor<'a> {
 /// # Errors
 /// Those of `out`.
 pub fn write(out: &mut impl Write, metadata: &Metadata, tensors: &[Tensor<'_>], alignment: usize) -> io::Result<()> {
+    let of = |tensor: &Tensor<'_>| Entry { sizes: tensor.sizes.clone(), kind: tensor.kind, len: tensor.bytes.len() };
+    let entries: Vec<_> = tensors.iter().map(|tensor| (tensor.name, of(tensor))).collect();
+    write_head(out, metadata, &entries, alignment)?;
+    tensors.iter().try_for_each(|tensor| write_part(out, tensor.bytes, alignment))
+}
+
+/// What a file's head says of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its sizes as GGUF has them: the innermost (a row's length) first.
+    pub sizes: Vec<u64>,
+    /// GGML's number of its format.
+    pub kind: u32,
+    /// Its bytes.
+    pub len: usize,
+}
+
+/// Writes all that stands before the tensors, which follow in this order, each by [`write_part`].
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_head<N: AsRef<str>>(
+    out: &mut impl Write,
+    metadata: &Metadata,
+    tensors: &[(N, Entry)],
+    alignment: usize,
+) -> io::Result<()> {
     let mut head = Vec::from(*b"GGUF");
     head.extend(VERSION.to_le_bytes());
     head.extend((tensors.len() as u64).to_le_bytes());
     head.extend(metadata.count.to_le_bytes());
     head.extend(&metadata.bytes);
     let mut offset = 0;
-    for tensor in tensors {
-        put_string(&mut head, tensor.name);
-        head.extend((tensor.sizes.len() as u32).to_le_bytes());
-        head.extend(tensor.sizes.iter().flat_map(|n| n.to_le_bytes()));
-        head.extend(tensor.kind.to_le_bytes());
+    for (name, Entry { sizes, kind, len }) in tensors {
+        put_string(&mut head, name.as_ref());
+        head.extend((sizes.len() as u32).to_le_bytes());
+        head.extend(sizes.iter().flat_map(|n| n.to_le_bytes()));
+        head.extend(kind.to_le_bytes());
         head.extend((offset as u64).to_le_bytes());
-        offset += tensor.bytes.len().next_multiple_of(alignment);
+        offset += len.next_multiple_of(alignment);
     }
-    let parts = core::iter::once(&head[..]).chain(tensors.iter().map(|t| t.bytes));
-    for part in parts {
-        out.write_all(part)?;
-        let padding = part.len().next_multiple_of(alignment) - part.len();
-        out.write_all(&vec![0; padding])?;
-    }
-    Ok(())
+    write_part(out, &head, alignment)
+}
+
+/// Writes a tensor's bytes, and zeros up to where the next one starts.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_part(out: &mut impl Write, part: &[u8], alignment: usize) -> io::Result<()> {
+    out.write_all(part)?;
+    out.write_all(&vec![0; part.len().next_multiple_of(alignment) - part.len()])
 }
 
 fn put_string(bytes: &mut Vec<u8>, text: &str) {

@@ -9,7 +9,7 @@
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's
 //!   [`identity`](mobiedit_backends::identity).
 //! - Where a fact lies: [`trace`], drawn by [`heat_map`].
-//! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`].
+//! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`]; models of random weights to measure on, by [`synthetic`].
 
 pub mod atomic_file;
 pub mod calibration;
@@ -25,11 +25,13 @@ mod locked;
 pub mod map;
 pub mod memory;
 pub mod model_file;
+pub mod multiplied;
 pub mod prompts;
 mod scored_bpe;
 pub mod search;
 pub mod session;
 pub mod statistics;
+pub mod synthetic;
 pub mod text;
 pub mod tokenizer;
 pub mod trace;

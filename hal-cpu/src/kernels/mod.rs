@@ -38,6 +38,10 @@ pub(crate) trait Kernels: Send + Sync {
     /// Attention of one row.
     fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]);
 
+    /// Multiplies and adds `rounds` times in registers alone, by the instructions of the integer product, and says how many
+    /// products that were: what the machine can do at most.
+    fn spin(&self, rounds: usize) -> u64;
+
     /// Takes a chunk of logits into a row's statistics.
     fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]);
 }

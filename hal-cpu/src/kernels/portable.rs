@@ -1,5 +1,7 @@
 //! The kernels in plain Rust: for CPUs without a level of their own, and what the others are compared with.
 
+use core::hint::black_box;
+
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
@@ -46,6 +48,20 @@ impl Kernels for Portable {
 
     fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]) {
         attention::attend(inputs, row, scores, out);
+    }
+
+    fn spin(&self, rounds: usize) -> u64 {
+        let mut sums = [[0_i32; CHANNELS]; 4];
+        let factor = black_box([3_i16; CHANNELS]);
+        for _ in 0..rounds {
+            for sums in &mut sums {
+                for (sum, factor) in sums.iter_mut().zip(factor) {
+                    *sum = sum.wrapping_add(i32::from(factor) * i32::from(factor));
+                }
+            }
+        }
+        black_box(sums);
+        rounds as u64 * 4 * CHANNELS as u64
     }
 
     fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]) {

@@ -1,8 +1,7 @@
 //! A QNN library for tests: a table whose functions note that they were called, and fail on request. It computes nothing.
 
-use alloc::alloc::Layout;
 use core::cell::RefCell;
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{null, without_provenance_mut};
 use std::boxed::Box;
 use std::ffi::CString;
@@ -12,14 +11,19 @@ use std::vec::Vec;
 use super::config::{BackendConfig, ContextConfig, DeviceConfig, GraphConfig};
 use super::interface::Interface;
 use super::power::{Clocks, Infrastructure, PowerConfig};
-use super::profile::{EventData, EventId, ProfileLevel, Unit};
-use super::shared::{MemDescriptor, SharedBuffers, SharedMemory};
 use super::table::{
     ApiVersion, BackendHandle, ContextHandle, DeviceHandle, GraphHandle, HTP, InterfaceV2, LogCallback, LogHandle,
-    LogLevel, MemHandle, ProfileHandle, Provider, SignalHandle, Table, Version,
+    LogLevel, ProfileHandle, Provider, SignalHandle, Table, Version,
 };
-use super::tensor::{DataType, OpConfig, Tensor, TensorMemory};
+use super::tensor::{OpConfig, Tensor, TensorMemory};
 use crate::error::{QnnError, Status};
+
+mod profile;
+mod shared;
+
+use profile::*;
+pub(crate) use shared::shared_buffers;
+use shared::{SHARED, mem_de_register, mem_register};
 
 /// What the library of this thread is to do, and what was done with it.
 #[derive(Clone, Debug, Default)]
@@ -513,147 +517,4 @@ unsafe extern "C" fn set_power(id: u32, list: *const *const PowerConfig) -> Stat
     let (config, end) = unsafe { (**list, *list.add(1)) };
     assert_eq!((config, end), (PowerConfig::burst(id), null()));
     FAKE.with_borrow_mut(|fake| fake.note("setPowerConfig", without_provenance_mut(id as usize)))
-}
-
-/// # Safety
-/// The last argument can be written to.
-unsafe extern "C" fn profile_create(backend: BackendHandle, _: ProfileLevel, profile: *mut ProfileHandle) -> Status {
-    assert_eq!(backend.0.addr(), 2);
-    FAKE.with_borrow_mut(|fake| {
-        let (handle, status) = fake.make("profileCreate", 6);
-        // SAFETY: the caller's promise.
-        unsafe { *profile = ProfileHandle(without_provenance_mut(handle)) };
-        status
-    })
-}
-
-/// Events by their numbers: 1 consists of 2 and 3, and 3 of itself.
-const EVENTS: [EventId; 3] = [EventId(1), EventId(2), EventId(3)];
-
-/// # Safety
-/// Both places can be written to.
-unsafe extern "C" fn profile_get_events(profile: ProfileHandle, list: *mut *const EventId, len: *mut u32) -> Status {
-    FAKE.with_borrow_mut(|fake| {
-        // SAFETY: the caller's promise.
-        unsafe { (*list, *len) = (EVENTS.as_ptr(), 1) };
-        fake.note("profileGetEvents", profile.0)
-    })
-}
-
-/// # Safety
-/// Both places can be written to.
-unsafe extern "C" fn profile_get_sub_events(event: EventId, list: *mut *const EventId, len: *mut u32) -> Status {
-    let parts = match event.0 {
-        1 => &EVENTS[1..],
-        2 => &[],
-        _ => &EVENTS[2..],
-    };
-    FAKE.with_borrow_mut(|fake| {
-        // SAFETY: the caller's promise.
-        unsafe { (*list, *len) = (parts.as_ptr(), parts.len() as u32) };
-        fake.note("profileGetSubEvents", without_provenance_mut(event.0 as usize))
-    })
-}
-
-/// # Safety
-/// The place can be written to.
-unsafe extern "C" fn profile_get_event_data(event: EventId, data: *mut EventData) -> Status {
-    let node = EventData { kind: 404, unit: Unit::CYCLES, value: 300, identifier: c"g1_n0:OpId_7 (cycles)".as_ptr() };
-    let whole = EventData { kind: 3004, unit: Unit::MICROSECONDS, value: 50, identifier: null() };
-    FAKE.with_borrow_mut(|fake| {
-        // SAFETY: the caller's promise.
-        unsafe { *data = if event.0 == 1 { whole } else { node } };
-        fake.note("profileGetEventData", without_provenance_mut(event.0 as usize))
-    })
-}
-
-/// # Safety
-/// None is needed: the handle is noted only.
-unsafe extern "C" fn profile_free(profile: ProfileHandle) -> Status {
-    FAKE.with_borrow_mut(|fake| fake.free("profileFree", profile.0))
-}
-
-/// Shared memory of this process alone.
-pub(crate) fn shared_buffers() -> SharedBuffers {
-    let memory = SharedMemory { alloc: shared_alloc, free: shared_free, to_fd: shared_to_fd };
-    // SAFETY: they do the same.
-    unsafe { SharedBuffers::new(memory) }
-}
-
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, 8).unwrap()
-}
-
-/// # Safety
-/// None is needed.
-unsafe extern "C" fn shared_alloc(heap: c_int, flags: u32, bytes: c_int) -> *mut c_void {
-    assert!((heap, flags) == (25, 1) && bytes > 0);
-    FAKE.with_borrow_mut(|fake| {
-        if fake.note("rpcmem_alloc", core::ptr::null_mut()) != Status::SUCCESS {
-            return core::ptr::null_mut();
-        }
-        let bytes = bytes as usize;
-        // SAFETY: it is not empty.
-        let allocation = unsafe { alloc::alloc::alloc_zeroed(layout(bytes)) }.cast();
-        fake.shared.push((allocation, bytes));
-        allocation
-    })
-}
-
-/// # Safety
-/// `shared_alloc` gave it.
-unsafe extern "C" fn shared_free(allocation: *mut c_void) {
-    FAKE.with_borrow_mut(|fake| {
-        fake.free("rpcmem_free", without_provenance_mut(1));
-        let (_, bytes) = fake.shared[place(&fake.shared, allocation)];
-        // SAFETY: the caller's promise.
-        unsafe { alloc::alloc::dealloc(allocation.cast(), layout(bytes)) };
-    });
-}
-
-fn place(shared: &[(*mut c_void, usize)], allocation: *mut c_void) -> usize {
-    shared.iter().rposition(|(known, _)| *known == allocation).unwrap()
-}
-
-/// # Safety
-/// None is needed.
-unsafe extern "C" fn shared_to_fd(allocation: *mut c_void) -> c_int {
-    FAKE.with_borrow_mut(|fake| {
-        let status = fake.note("rpcmem_to_fd", without_provenance_mut(1));
-        if status == Status::SUCCESS { place(&fake.shared, allocation) as c_int } else { -1 }
-    })
-}
-
-/// Handles of shared memory are file descriptors from here on.
-const SHARED: usize = 1000;
-
-/// # Safety
-/// One descriptor, and a place for one handle.
-unsafe extern "C" fn mem_register(
-    context: ContextHandle,
-    descriptor: *const MemDescriptor,
-    len: u32,
-    handle: *mut MemHandle,
-) -> Status {
-    assert_eq!((context.0.addr(), len), (4, 1));
-    FAKE.with_borrow_mut(|fake| {
-        // SAFETY: the caller's promise.
-        let of = unsafe { *descriptor };
-        // SAFETY: the same.
-        let sides = unsafe { core::slice::from_raw_parts(of.shape.dimensions, of.shape.rank as usize) };
-        let numbers = sides.iter().product::<u32>() as usize;
-        assert_eq!((of.data_type, of.kind, fake.shared[of.fd as usize].1), (DataType::FLOAT_16, 1, 2 * numbers));
-        let (made, status) = fake.make("memRegister", SHARED + of.fd as usize);
-        // SAFETY: the same.
-        unsafe { *handle = MemHandle(without_provenance_mut(made)) };
-        status
-    })
-}
-
-/// # Safety
-/// One handle.
-unsafe extern "C" fn mem_de_register(handle: *const MemHandle, len: u32) -> Status {
-    assert_eq!(len, 1);
-    // SAFETY: the caller's promise.
-    FAKE.with_borrow_mut(|fake| fake.free("memDeRegister", unsafe { *handle }.0))
 }

@@ -9,7 +9,7 @@ use super::source::{Source, words};
 const LONGEST: usize = 600;
 
 /// Files that may be longer, and why.
-const LONG_FILES: [(&str, &str); 0] = [];
+const LONG_FILES: [(&str, &str); 1] = [("include/mobiedit.h", "generated: one header for the whole interface")];
 
 /// Data as others published it.
 const THIRD_PARTY: [&str; 2] = ["tests/fixtures/data/", "tests/fixtures/qwen2.5-tokenizer/"];

@@ -1,6 +1,7 @@
 //! AVX2: eight channels a register, `vpmaddwd`.
 
 use core::arch::x86_64::*;
+use core::hint::black_box;
 use std::is_x86_feature_detected;
 
 use mobiedit_backends::op::{Activation, Read};
@@ -25,7 +26,24 @@ impl Avx2 {
     }
 }
 
-super::kernels!(Avx2, "avx2", integer);
+super::kernels!(Avx2, "avx2", integer, spin);
+
+/// As many chains as hide the latencies.
+const CHAINS: usize = 12;
+
+#[target_feature(enable = "avx2")]
+fn spin(rounds: usize) -> u64 {
+    let factor = _mm256_set1_epi16(black_box(3));
+    let mut sums = [_mm256_setzero_si256(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // The sum as a factor too: a product that never changes would be taken out of the loop.
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(factor, *sum));
+        }
+    }
+    black_box(sums);
+    (rounds * CHAINS * 16) as u64
+}
 
 /// All rows: four at a time, then one at a time.
 #[target_feature(enable = "avx2")]

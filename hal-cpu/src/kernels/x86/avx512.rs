@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: sixteen channels a register, `vpdpwssd`.
 
 use core::arch::x86_64::*;
+use core::hint::black_box;
 use std::is_x86_feature_detected;
 
 use mobiedit_backends::op::{Activation, Read};
@@ -30,7 +31,24 @@ impl Avx512 {
     }
 }
 
-super::kernels!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", integer);
+super::kernels!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", integer, spin);
+
+/// As many chains as hide the latency.
+const CHAINS: usize = 16;
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn spin(rounds: usize) -> u64 {
+    let factor = _mm512_set1_epi16(black_box(3));
+    let mut sums = [_mm512_setzero_si512(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // The sum as a factor too: a product that never changes would be taken out of the loop.
+            *sum = _mm512_dpwssd_epi32(*sum, factor, *sum);
+        }
+    }
+    black_box(sums);
+    (rounds * CHAINS * 32) as u64
+}
 
 /// All rows: twelve at a time, then four, then one.
 #[target_feature(enable = "avx512f,avx512vnni")]

@@ -13,7 +13,7 @@ pub(crate) use avx512::Avx512;
 /// Implements [`Kernels`](crate::kernels::Kernels) for a proof type: each method is the named function inside a function
 /// with the level's target features.
 macro_rules! kernels {
-    ($level:ty, $features:tt, $integer:path) => {
+    ($level:ty, $features:tt, $integer:path, $spin:path) => {
         impl $crate::kernels::Kernels for $level {
             $crate::kernels::x86::kernels!(@ $features,
                 quantize(x: &[f32], activation: Activation, out: &mut [i16]) -> f32 = quantize_row);
@@ -29,6 +29,7 @@ macro_rules! kernels {
                 swiglu(gate: &mut [f32], up: &[f32]) -> () = swiglu);
             $crate::kernels::x86::kernels!(@ $features,
                 attend(inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]) -> () = attend);
+            $crate::kernels::x86::kernels!(@ $features, spin(rounds: usize) -> u64 = $spin);
             $crate::kernels::x86::kernels!(@ $features,
                 update(row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]) -> ()
                     = Statistics::update);
