@@ -11,6 +11,8 @@ use crate::kernels::portable::Portable;
 pub enum Level {
     /// Plain Rust, nothing beyond the target's baseline.
     Scalar,
+    /// AArch64, all of which have NEON.
+    Neon,
     /// x86-64 with AVX2.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
@@ -19,7 +21,7 @@ pub enum Level {
 
 impl Level {
     /// All levels, slowest first.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
 
     /// The fastest level that this CPU has.
     pub fn detect() -> Self {
@@ -30,6 +32,10 @@ impl Level {
     pub(crate) fn kernels(self) -> Option<Box<dyn Kernels>> {
         match self {
             Self::Scalar => Some(Box::new(Portable)),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon => Some(Box::new(crate::kernels::neon::Neon)),
+            #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
+            Self::Neon => None,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::kernels::x86::Avx2::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(target_arch = "x86_64")]

@@ -8,6 +8,8 @@ use mobiedit_backends::weights::Matrix;
 use crate::scalar::readout::Statistics;
 use mobiedit_backends::checked::AttentionInputs;
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+pub(crate) mod neon;
 pub(crate) mod panel;
 pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
