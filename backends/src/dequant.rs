@@ -63,30 +63,44 @@ fn group_scales([s0, s1, s2, s3, m0, m1, m2, m3, r0, r1, r2, r3]: &[u8; 12]) -> 
 }
 
 /// Scale, scale of the minima, 12 bytes of groups' scales, 128 bytes of halves: `x = d·s · q − dmin·m`.
-fn q4_k([d0, d1, m0, m1, rest @ ..]: &[u8; 144], out: &mut [f32; 256]) {
-    let Some((scales, low)) = rest.split_first_chunk() else { return };
-    groups_of_32([*d0, *d1], [*m0, *m1], scales, &[0; 32], low, out);
+fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+    groups_of_32(Format::Q4K, block, out);
 }
 
 /// As Q4_K, with 32 bytes before the halves: bit g of byte i is the fifth bit of number i in group g.
-fn q5_k([d0, d1, m0, m1, rest @ ..]: &[u8; 176], out: &mut [f32; 256]) {
-    let Some((scales, rest)) = rest.split_first_chunk() else { return };
-    let Some((high, low)) = rest.split_first_chunk() else { return };
-    groups_of_32([*d0, *d1], [*m0, *m1], scales, high, low, out);
+fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
+    groups_of_32(Format::Q5K, block, out);
 }
 
-fn groups_of_32(d: [u8; 2], dmin: [u8; 2], scales: &[u8; 12], high: &[u8; 32], low: &[u8], out: &mut [f32; 256]) {
-    let (d, dmin) = (f16::from_le_bytes(d).to_f32(), f16::from_le_bytes(dmin).to_f32());
-    // Two groups share 32 bytes: the even one has the low halves.
-    let halves = low.as_chunks::<32>().0.iter().flat_map(|bytes| [(bytes, 0), (bytes, 4)]);
-    let groups = out.as_chunks_mut::<32>().0.iter_mut().zip(halves).zip(group_scales(scales));
-    for (group, ((out, (bytes, shift)), (scale, min))) in groups.enumerate() {
-        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-        for ((x, byte), high) in out.iter_mut().zip(bytes).zip(high) {
-            let level = (byte >> shift & 15) | (high >> group & 1) << 4;
+fn groups_of_32(format: Format, block: &[u8], out: &mut [f32; 256]) {
+    for (group, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let mut levels = [0; 32];
+        let [scale, min] = group_of_32(format, block, group, &mut levels);
+        for (x, level) in out.iter_mut().zip(levels) {
             *x = scale * f32::from(level) - min;
         }
     }
+}
+
+/// One of the 8 groups of 32 numbers in a block of Q4_K or Q5_K: writes its levels, from 0 on, and returns scale and minimum, so that
+/// numbers are `scale · level − minimum`. All zero for bytes that are no such block.
+#[inline(always)]
+pub fn group_of_32(format: Format, block: &[u8], group: usize, levels: &mut [i8; 32]) -> [f32; 2] {
+    let Some(([d0, d1, m0, m1, scales @ ..], rest)) = block.split_first_chunk::<16>() else { return [0.0; 2] };
+    let (high, low) = if format == Format::Q5K {
+        rest.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]))
+    } else {
+        (&[0; 32], rest)
+    };
+    // Two groups share 32 bytes: the even one has the low halves.
+    let Some(bytes) = low.as_chunks::<32>().0.get(group / 2) else { return [0.0; 2] };
+    let shift = group % 2 * 4;
+    for ((level, byte), high) in levels.iter_mut().zip(bytes).zip(high) {
+        *level = (byte >> shift & 15) as i8 | ((high >> group & 1) << 4) as i8;
+    }
+    let [d, dmin] = [[*d0, *d1], [*m0, *m1]].map(|bytes| f16::from_le_bytes(bytes).to_f32());
+    let (scale, min) = group_scales(scales).get(group).copied().unwrap_or_default();
+    [d * f32::from(scale), dmin * f32::from(min)]
 }
 
 /// 128 bytes of low halves, 64 of the upper two bits, 16 int8 scales of groups of 16, scale: `x = d·s · (q − 32)`.

@@ -18,9 +18,9 @@ use rayon::prelude::*;
 use crate::dispatch::Level;
 use crate::error::CpuError;
 use crate::kernels::Kernels;
-use crate::kernels::panel::{CHANNELS, Lanes, PanelBlock, dequantize, pair};
+use crate::kernels::panel::{CHANNELS, Lanes, Pairs, Panel, PanelBlock, dequantize, pair};
 use crate::kernels::portable::Portable;
-use crate::scalar::integer::BLOCK;
+use crate::scalar::integer::{BLOCK, has_minima};
 use crate::scalar::linear::add_terms;
 use crate::scalar::product::is_integer;
 use crate::scalar::readout::{CHUNK, Statistics};
@@ -179,6 +179,8 @@ fn attention(kernels: &dyn Kernels, inputs: &AttentionInputs<'_>, out: &mut [f32
 struct Batch {
     /// Pairs of int16, `(rows, blocks, 16)`; empty for rows left in f32.
     pairs: Vec<[i32; BLOCK / 2]>,
+    /// Sums of the blocks, `(rows, blocks)`; empty where weights have no minima.
+    sums: Vec<f32>,
     /// Scales of the rows; 1 for rows left in f32.
     scales: Vec<f32>,
 }
@@ -194,6 +196,7 @@ impl Batch {
         self.scales.clear();
         self.scales.resize(x.len() / width, 1.0);
         self.pairs.clear();
+        self.sums.clear();
         if !is_integer(weight.format(), activation) {
             return;
         }
@@ -208,6 +211,10 @@ impl Batch {
                 }
             },
         );
+        if has_minima(weight.format()) {
+            let of_pair = |pair: &i32| i32::from(*pair as i16) + (pair >> 16);
+            self.sums.extend(self.pairs.iter().map(|pairs| pairs.iter().map(of_pair).sum::<i32>() as f32));
+        }
     }
 
     /// Products of the rows with some channels, `(panels, rows, 16)`, before the rows' scales.
@@ -231,10 +238,11 @@ impl Batch {
                 kernels.float(weights, x, out);
             });
         } else {
-            let room = || vec![PanelBlock::ZERO; width / BLOCK];
-            panels.for_each_init(room, |blocks, (panel, out)| {
-                kernels.pack(weight, first(panel), blocks);
-                kernels.integer(blocks, &self.pairs, out);
+            let minima = if has_minima(weight.format()) { width / BLOCK } else { 0 };
+            let room = || (vec![PanelBlock::ZERO; width / BLOCK], vec![[0.0; CHANNELS]; minima]);
+            panels.for_each_init(room, |(blocks, minima), (panel, out)| {
+                kernels.pack(weight, first(panel), blocks, minima);
+                kernels.integer(Panel { blocks, minima }, Pairs { pairs: &self.pairs, sums: &self.sums }, out);
             });
         }
     }

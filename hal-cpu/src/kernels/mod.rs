@@ -15,18 +15,18 @@ pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-use panel::{Lanes, PanelBlock};
+use panel::{Lanes, Pairs, Panel, PanelBlock};
 
 /// One level's arithmetic.
 pub(crate) trait Kernels: Send + Sync {
     /// Rounds one row to int16 and returns its scale.
     fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32;
 
-    /// Packs 16 channels of integer weights.
-    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]);
+    /// Packs 16 channels of integer weights; `minima` is empty where the format has none.
+    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]);
 
-    /// Products of 16 channels with rows of int16 pairs, before the rows' scales: `x`, `(out, panel)` blocks of 16 pairs.
-    fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]);
+    /// Products of 16 channels with rows of int16 pairs, before the rows' scales.
+    fn integer(&self, panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]);
 
     /// Products of 16 channels with rows: `weights`, `(16, width)`; `x`, `(out, width)`.
     fn float(&self, weights: &[f32], x: &[f32], out: &mut [Lanes]);

@@ -11,7 +11,7 @@ use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
 use super::Kernels;
-use super::panel::{Lanes, PanelBlock};
+use super::panel::{Lanes, Pairs, Panel, PanelBlock};
 use super::portable::Portable;
 use crate::scalar::readout::Statistics;
 
@@ -23,18 +23,19 @@ impl Kernels for Neon {
         Portable.quantize(x, activation, out)
     }
 
-    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]) {
-        Portable.pack(weight, first, panel);
+    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]) {
+        Portable.pack(weight, first, panel, minima);
     }
 
     /// All rows: two at a time, then one.
-    fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
+    fn integer(&self, panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
+        let blocks = panel.blocks.len();
         let (tiles, rest) = out.as_chunks_mut();
-        let (tiled, single) = x.split_at(tiles.len() * 2 * panel.len());
-        for (x, out) in tiled.chunks_exact(2 * panel.len()).zip(tiles) {
+        let (tiled, single) = x.split_at(tiles.len() * 2 * blocks);
+        for (x, out) in tiled.parts(2 * blocks).zip(tiles) {
             tile::<2>(panel, x, out);
         }
-        for (x, out) in single.chunks_exact(panel.len()).zip(rest) {
+        for (x, out) in single.parts(blocks).zip(rest) {
             tile::<1>(panel, x, core::array::from_mut(out));
         }
     }
@@ -78,13 +79,14 @@ impl Kernels for Neon {
 }
 
 /// The product for `ROWS` rows; each weight is loaded once for all of them.
-fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes; ROWS]) {
+fn tile<const ROWS: usize>(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes; ROWS]) {
+    let blocks = panel.blocks.len();
     // SAFETY: NEON is there on every AArch64; every load and store is of a whole array of the type's size.
     unsafe {
         let mut totals = [[vdupq_n_f32(0.0); 4]; ROWS];
-        for (index, block) in panel.iter().enumerate() {
+        for (index, block) in panel.blocks.iter().enumerate() {
             let mut inputs = [&[0; 16]; ROWS];
-            for (input, x) in inputs.iter_mut().zip(x.iter().skip(index).step_by(panel.len())) {
+            for (input, x) in inputs.iter_mut().zip(x.pairs.iter().skip(index).step_by(blocks)) {
                 *input = x;
             }
             // Both products of a pair lie side by side until the block's end: two channels a register.
@@ -99,11 +101,16 @@ fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lan
                     }
                 }
             }
-            for (totals, sums) in totals.iter_mut().zip(&sums) {
-                for ((total, sums), scales) in totals.iter_mut().zip(sums.as_chunks::<2>().0).zip(load(&block.scales)) {
-                    let sum = vcvtq_f32_s32(vpaddq_s32(sums[0], sums[1]));
+            let (scales, minima) = (load(&block.scales), panel.minima.get(index).map(|minima| load(minima)));
+            for (row, (totals, sums)) in totals.iter_mut().zip(&sums).enumerate() {
+                let parts = totals.iter_mut().zip(sums.as_chunks::<2>().0).zip(scales).enumerate();
+                for (part, ((total, sums), scales)) in parts {
                     // Not fused: the scalar order rounds the product.
-                    *total = vaddq_f32(*total, vmulq_f32(sum, scales));
+                    let mut term = vmulq_f32(vcvtq_f32_s32(vpaddq_s32(sums[0], sums[1])), scales);
+                    if let (Some(minima), Some(x_sum)) = (minima, x.sums.get(row * blocks + index)) {
+                        term = vsubq_f32(term, vmulq_f32(vdupq_n_f32(*x_sum), minima[part]));
+                    }
+                    *total = vaddq_f32(*total, term);
                 }
             }
         }

@@ -6,7 +6,7 @@ use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
 use super::Kernels;
-use super::panel::{CHANNELS, Lanes, PanelBlock, pack};
+use super::panel::{CHANNELS, Lanes, Pairs, Panel, PanelBlock, pack};
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
 use crate::scalar::sums::dots;
@@ -21,15 +21,16 @@ impl Kernels for Portable {
         quantize_row(x, activation, out)
     }
 
-    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]) {
-        pack(weight, first, panel);
+    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]) {
+        pack(weight, first, panel, minima);
     }
 
-    fn integer(&self, panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
-        for (x, out) in x.chunks_exact(panel.len()).zip(out) {
+    fn integer(&self, panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
+        for (x, out) in x.parts(panel.blocks.len()).zip(out) {
             *out = [0.0; CHANNELS];
-            for (x, block) in x.iter().zip(panel) {
-                add_block(x, block, out);
+            let mut minima = x.sums.iter().zip(panel.minima);
+            for (x, block) in x.pairs.iter().zip(panel.blocks) {
+                add_block(x, block, minima.next(), out);
             }
         }
     }
@@ -70,7 +71,7 @@ impl Kernels for Portable {
 }
 
 /// Adds one block's products to `out`, each times its channel's scale.
-fn add_block(x: &[i32; 16], block: &PanelBlock, out: &mut Lanes) {
+fn add_block(x: &[i32; 16], block: &PanelBlock, minima: Option<(&f32, &Lanes)>, out: &mut Lanes) {
     let mut sums = [0; CHANNELS];
     for (x, weights) in x.iter().zip(&block.pairs) {
         let (first, second) = (i32::from(*x as i16), x >> 16);
@@ -78,10 +79,13 @@ fn add_block(x: &[i32; 16], block: &PanelBlock, out: &mut Lanes) {
             *sum += i32::from(weights[0]) * first + i32::from(weights[1]) * second;
         }
     }
-    for ((out, sum), scale) in out.iter_mut().zip(sums).zip(&block.scales) {
-        *out += sum as f32 * scale;
+    let (x_sum, minima) = minima.unwrap_or((&0.0, &NO_MINIMA));
+    for (((out, sum), scale), minimum) in out.iter_mut().zip(sums).zip(&block.scales).zip(minima) {
+        *out += sum as f32 * scale - x_sum * minimum;
     }
 }
+
+const NO_MINIMA: Lanes = [0.0; CHANNELS];
 
 /// [`Kernels::float`], for any level's compiler settings: four rows at a time.
 #[inline(always)]

@@ -1,9 +1,11 @@
 //! The integer product in plain Rust: a row of int8 weights, unpacked, times rows of int16 activations. What a kernel for
-//! some instruction set has to reproduce bit by bit.
+//! some instruction set has to reproduce bit by bit. Q4_K and Q5_K have a minimum beside a group's scale: it is multiplied by the
+//! group's sum of activations, so that their product is exact within a group too.
 //!
 //! Rounds no activations: `product` does, and chooses between this and a kernel.
 
 use half::f16;
+use mobiedit_backends::dequant::group_of_32;
 use mobiedit_backends::weights::Format;
 
 use mobiedit_backends::rows::by_rows;
@@ -29,6 +31,46 @@ pub fn unpack_row(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut 
             }
         }
     }
+}
+
+/// Whether a format's groups have a minimum beside their scale.
+pub(crate) const fn has_minima(format: Format) -> bool {
+    matches!(format, Format::Q4K | Format::Q5K)
+}
+
+/// Splits a row of Q4_K or Q5_K into integers, `(width)`, and scales and minima of its groups, `(width / 32)` each.
+pub(crate) fn unpack_minima(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut [f32], minima: &mut [f32]) {
+    let groups = by_rows(bytes, format.block_bytes()).flat_map(|block| (0..8).map(move |group| (block, group)));
+    let places = levels.as_chunks_mut().0.iter_mut().zip(scales).zip(minima);
+    for ((block, group), ((levels, scale), minimum)) in groups.zip(places) {
+        [*scale, *minimum] = group_of_32(format, block, group, levels);
+    }
+}
+
+/// [`integer_products`] of a row whose groups have minima.
+pub(crate) fn products_with_minima<'o>(
+    levels: &[i8],
+    scales: &[f32],
+    minima: &[f32],
+    x: &[i16],
+    x_scales: &[f32],
+    out: impl Iterator<Item = &'o mut f32>,
+) {
+    for ((out, x), x_scale) in out.zip(by_rows(x, levels.len())).zip(x_scales) {
+        let blocks = levels.chunks_exact(BLOCK).zip(x.chunks_exact(BLOCK)).zip(scales.iter().zip(minima));
+        let mut sum = 0.0;
+        for ((levels, x), (scale, minimum)) in blocks {
+            let block: i32 = levels.iter().zip(x).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
+            sum += block as f32 * scale - sum_of(x) * minimum;
+        }
+        *out = sum * x_scale;
+    }
+}
+
+/// The sum of a block's activations: exact, as 32 of them are below 2²⁰.
+#[inline(always)]
+pub(crate) fn sum_of(x: &[i16]) -> f32 {
+    x.iter().map(|x| i32::from(*x)).sum::<i32>() as f32
 }
 
 /// Products of one row of weights, `levels` with the scales of its blocks, with rows of activations: `x`,

@@ -7,7 +7,7 @@ use std::is_x86_feature_detected;
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
-use crate::kernels::panel::{Lanes, PanelBlock, pack};
+use crate::kernels::panel::{Lanes, Pairs, Panel, PanelBlock, pack};
 use crate::kernels::portable::float;
 use crate::scalar::attention::attend;
 use crate::scalar::product::quantize_row;
@@ -47,25 +47,27 @@ fn spin(rounds: usize) -> u64 {
 
 /// All rows: four at a time, then one at a time.
 #[target_feature(enable = "avx2")]
-fn integer(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
+fn integer(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
     let (tiles, rest) = out.as_chunks_mut();
-    let (tiled, single) = x.split_at(tiles.len() * 4 * panel.len());
-    for (x, out) in tiled.chunks_exact(4 * panel.len()).zip(tiles) {
+    let blocks = panel.blocks.len();
+    let (tiled, single) = x.split_at(tiles.len() * 4 * blocks);
+    for (x, out) in tiled.parts(4 * blocks).zip(tiles) {
         tile::<4>(panel, x, out);
     }
-    for (x, out) in single.chunks_exact(panel.len()).zip(rest) {
+    for (x, out) in single.parts(blocks).zip(rest) {
         tile::<1>(panel, x, core::array::from_mut(out));
     }
 }
 
 /// The product for `ROWS` rows; each weight is loaded once for all of them.
 #[target_feature(enable = "avx2")]
-fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes; ROWS]) {
+fn tile<const ROWS: usize>(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes; ROWS]) {
     let mut totals = [[_mm256_setzero_ps(); 2]; ROWS];
-    for (index, block) in panel.iter().enumerate() {
+    let blocks = panel.blocks.len();
+    for (index, block) in panel.blocks.iter().enumerate() {
         // Loops, not closures: those would not be compiled with the level's features.
         let mut inputs = [&[0; 16]; ROWS];
-        for (input, x) in inputs.iter_mut().zip(x.iter().skip(index).step_by(panel.len())) {
+        for (input, x) in inputs.iter_mut().zip(x.pairs.iter().skip(index).step_by(blocks)) {
             *input = x;
         }
         let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
@@ -79,9 +81,13 @@ fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lan
             }
         }
         let scales = load(&block.scales);
-        for (totals, sums) in totals.iter_mut().zip(sums) {
-            for ((total, sum), scale) in totals.iter_mut().zip(sums).zip(scales) {
-                *total = _mm256_add_ps(*total, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale));
+        for (row, (totals, sums)) in totals.iter_mut().zip(sums).enumerate() {
+            for (half, ((total, sum), scale)) in totals.iter_mut().zip(sums).zip(scales).enumerate() {
+                let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
+                if let (Some(minima), Some(x_sum)) = (panel.minima.get(index), x.sums.get(row * blocks + index)) {
+                    term = _mm256_sub_ps(term, _mm256_mul_ps(_mm256_set1_ps(*x_sum), load(minima)[half]));
+                }
+                *total = _mm256_add_ps(*total, term);
             }
         }
     }

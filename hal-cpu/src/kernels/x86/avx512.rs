@@ -7,7 +7,7 @@ use std::is_x86_feature_detected;
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
-use crate::kernels::panel::{Lanes, PanelBlock, pack};
+use crate::kernels::panel::{Lanes, Pairs, Panel, PanelBlock, pack};
 use crate::kernels::portable::float;
 use crate::scalar::attention::attend;
 use crate::scalar::product::quantize_row;
@@ -52,7 +52,7 @@ fn spin(rounds: usize) -> u64 {
 
 /// All rows: twelve at a time, then four, then one.
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn integer(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
+fn integer(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
     let (x, out) = tiles::<12>(panel, x, out);
     let (x, out) = tiles::<4>(panel, x, out);
     tiles::<1>(panel, x, out);
@@ -60,14 +60,10 @@ fn integer(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) {
 
 /// As many tiles of `ROWS` rows as there are; returns the rest.
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn tiles<'r, const ROWS: usize>(
-    panel: &[PanelBlock],
-    x: &'r [[i32; 16]],
-    out: &'r mut [Lanes],
-) -> (&'r [[i32; 16]], &'r mut [Lanes]) {
+fn tiles<'r, const ROWS: usize>(panel: Panel<'_>, x: Pairs<'r>, out: &'r mut [Lanes]) -> (Pairs<'r>, &'r mut [Lanes]) {
     let (tiles, rest) = out.as_chunks_mut::<ROWS>();
-    let (tiled, x_rest) = x.split_at(tiles.len() * ROWS * panel.len());
-    for (x, out) in tiled.chunks_exact(ROWS * panel.len()).zip(tiles) {
+    let (tiled, x_rest) = x.split_at(tiles.len() * ROWS * panel.blocks.len());
+    for (x, out) in tiled.parts(ROWS * panel.blocks.len()).zip(tiles) {
         tile::<ROWS>(panel, x, out);
     }
     (x_rest, rest)
@@ -75,12 +71,13 @@ fn tiles<'r, const ROWS: usize>(
 
 /// The product for `ROWS` rows; each weight is loaded once for all of them.
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes; ROWS]) {
+fn tile<const ROWS: usize>(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes; ROWS]) {
     let mut totals = [_mm512_setzero_ps(); ROWS];
-    for (index, block) in panel.iter().enumerate() {
+    let blocks = panel.blocks.len();
+    for (index, block) in panel.blocks.iter().enumerate() {
         // Loops, not closures: those would not be compiled with the level's features.
         let mut inputs = [&[0; 16]; ROWS];
-        for (input, x) in inputs.iter_mut().zip(x.iter().skip(index).step_by(panel.len())) {
+        for (input, x) in inputs.iter_mut().zip(x.pairs.iter().skip(index).step_by(blocks)) {
             *input = x;
         }
         let mut sums = [_mm512_setzero_si512(); ROWS];
@@ -91,8 +88,12 @@ fn tile<const ROWS: usize>(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lan
             }
         }
         let scales = load(&block.scales);
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            *total = _mm512_add_ps(*total, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales));
+        for (row, (total, sum)) in totals.iter_mut().zip(sums).enumerate() {
+            let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
+            if let (Some(minima), Some(x_sum)) = (panel.minima.get(index), x.sums.get(row * blocks + index)) {
+                term = _mm512_sub_ps(term, _mm512_mul_ps(_mm512_set1_ps(*x_sum), load(minima)));
+            }
+            *total = _mm512_add_ps(*total, term);
         }
     }
     for (out, total) in out.iter_mut().zip(totals) {

@@ -18,9 +18,9 @@ macro_rules! kernels {
             $crate::kernels::x86::kernels!(@ $features,
                 quantize(x: &[f32], activation: Activation, out: &mut [i16]) -> f32 = quantize_row);
             $crate::kernels::x86::kernels!(@ $features,
-                pack(weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock]) -> () = pack);
+                pack(weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]) -> () = pack);
             $crate::kernels::x86::kernels!(@ $features,
-                integer(panel: &[PanelBlock], x: &[[i32; 16]], out: &mut [Lanes]) -> () = $integer);
+                integer(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) -> () = $integer);
             $crate::kernels::x86::kernels!(@ $features,
                 float(weights: &[f32], x: &[f32], out: &mut [Lanes]) -> () = float);
             $crate::kernels::x86::kernels!(@ $features,
