@@ -230,6 +230,11 @@ fn row_bytes(format: Format, cols: usize) -> usize {
     cols / format.block_len() * format.block_bytes()
 }
 
+/// A matrix as such a file has it, alone.
+pub fn random_matrix(format: Format, rows: usize, cols: usize, seed: u64) -> Vec<u8> {
+    matrix(format, rows, cols, &mut Xoshiro256PlusPlus::seed_from_u64(seed))
+}
+
 /// Random blocks whose numbers have a mean square of about 1 / cols, so that outputs are as large as inputs.
 fn matrix(format: Format, rows: usize, cols: usize, random: &mut Xoshiro256PlusPlus) -> Vec<u8> {
     let mut bytes = vec![0; rows * row_bytes(format, cols)];
