@@ -276,7 +276,7 @@ mod tests {
             vocab: 512,
             d_model: shape.d_model / 4,
             d_ff: shape.d_ff / 4,
-            heads: shape.heads / 2,
+            heads: 2 * shape.kv_heads,
             ..*shape
         }
     }

@@ -42,7 +42,11 @@ fn main() {
         pool.install(|| FastCpu::detect().peak(1.0))
     });
     let level = Level::detect();
-    println!("\n{level:?}: in registers {:.1} G products a second on 1 thread, {:.1} on 2", peaks[0] / 1e9, peaks[1] / 1e9);
+    println!(
+        "\n{level:?}: in registers {:.1} G products a second on 1 thread, {:.1} on 2",
+        peaks[0] / 1e9,
+        peaks[1] / 1e9
+    );
     println!("{:<52} {:>7} {:>9} {:>8}", "operation", "threads", "G/s", "of peak");
     for Row { name, products, seconds, threads } in rows {
         let speed = products as f64 / seconds;

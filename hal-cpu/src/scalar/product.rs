@@ -94,7 +94,7 @@ pub(crate) fn multiply<'o>(
             }
         }
         Inputs::Integer(levels, scales) if has_minima(weight.format()) => {
-            let (of_blocks, minima) = row.numbers.split_at_mut(width / BLOCK);
+            let (of_blocks, minima) = row.numbers.split_at_mut_checked(width / BLOCK).unwrap_or_default();
             unpack_minima(weight.format(), bytes, row.levels, of_blocks, minima);
             products_with_minima(row.levels, of_blocks, minima, levels, scales, out);
         }

@@ -225,7 +225,9 @@ mod tests {
     #[test]
     fn third_party_data_is_left_out() {
         let line = concat!("TO", "DO").to_owned();
-        let files = [(format!("{}a.txt", THIRD_PARTY[0]), line.clone()), ("a.txt".to_owned(), line)];
+        let mut files = vec![(format!("{}a.txt", THIRD_PARTY[0]), line.clone()), ("a.txt".to_owned(), line)];
+        // Those that are listed have to be there.
+        files.extend(LONG_FILES.map(|(path, _)| (path.to_owned(), "a\n".repeat(LONGEST + 1))));
         assert_eq!(check(&files, &[]).iter().map(|violation| violation.path.as_str()).collect::<Vec<_>>(), ["a.txt"]);
     }
 }
