@@ -57,7 +57,7 @@ pub(crate) fn products_with_minima<'o>(
     out: impl Iterator<Item = &'o mut f32>,
 ) {
     for ((out, x), x_scale) in out.zip(by_rows(x, levels.len())).zip(x_scales) {
-        let blocks = levels.chunks_exact(BLOCK).zip(x.chunks_exact(BLOCK)).zip(scales.iter().zip(minima));
+        let blocks = levels.as_chunks::<BLOCK>().0.iter().zip(x.as_chunks::<BLOCK>().0).zip(scales.iter().zip(minima));
         let mut sum = 0.0;
         for ((levels, x), (scale, minimum)) in blocks {
             let block: i32 = levels.iter().zip(x).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
