@@ -165,7 +165,7 @@ pub(crate) struct EditArgs {
     pub(crate) search: SearchArgs,
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
-    /// Tell what each graph of the NPU cost, on stderr
+    /// Tell what each graph of the NPU cost, and which operations, on stderr; measuring takes time itself
     #[arg(long)]
     pub(crate) profile: bool,
     #[command(flatten)]
