@@ -295,10 +295,11 @@ impl<'a, D: Device> Transformer<'a, D> {
         let linear = |x, activation, weight, bias, out| Op::Linear { x, weight, bias, side: &[], activation, out };
         let norm = |weight| Op::RmsNorm { x: act.x, weight, eps: c.norm_eps, out: act.h };
         let rope = |x| Op::Rope { x, table: act.rope, head_dim: c.head_dim, pairs: c.rope_pairs };
+        // A matrix in f32 may get a patch: with it and without it the layer is the same graph, whatever is kept.
         let [first, second] = match kept {
-            Kept::Attended => [act.gate, act.h],
-            Kept::Mlp => [act.gate, act.k],
-            Kept::Edited => [act.k, act.v],
+            Kept::Attended if down != Activation::F32 => [act.gate, act.h],
+            Kept::Mlp if down != Activation::F32 => [act.gate, act.k],
+            _ => [Slot { len: 0, ..act.q }; 2],
         };
         let ops = [
             norm(w.attn_norm),
