@@ -75,51 +75,81 @@ fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 fn groups_of_32(format: Format, block: &[u8], out: &mut [f32; 256]) {
     for (group, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let mut levels = [0; 32];
-        let [scale, min] = group_of_32(format, block, group, &mut levels);
+        let [scale, min] = group_of_32(format, block, group, &mut levels).map(Scale::to_f32);
         for (x, level) in out.iter_mut().zip(levels) {
             *x = scale * f32::from(level) - min;
         }
     }
 }
 
+/// A scale or a minimum as blocks of 256 have it: a half for the block, and a factor of a group's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scale {
+    /// Of the block.
+    pub half: f16,
+    /// Of the group, from −128 to 127.
+    pub factor: i16,
+}
+
+impl Scale {
+    /// Their product.
+    #[inline(always)]
+    pub fn to_f32(self) -> f32 {
+        self.half.to_f32() * f32::from(self.factor)
+    }
+}
+
 /// One of the 8 groups of 32 numbers in a block of Q4_K or Q5_K: writes its levels, from 0 on, and returns scale and minimum, so that
 /// numbers are `scale · level − minimum`. All zero for bytes that are no such block.
 #[inline(always)]
-pub fn group_of_32(format: Format, block: &[u8], group: usize, levels: &mut [i8; 32]) -> [f32; 2] {
-    let Some(([d0, d1, m0, m1, scales @ ..], rest)) = block.split_first_chunk::<16>() else { return [0.0; 2] };
+pub fn group_of_32(format: Format, block: &[u8], group: usize, levels: &mut [i8; 32]) -> [Scale; 2] {
+    let Some(([d0, d1, m0, m1, scales @ ..], rest)) = block.split_first_chunk::<16>() else { return Default::default() };
     let (high, low) = if format == Format::Q5K {
         rest.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]))
     } else {
         (&[0; 32], rest)
     };
     // Two groups share 32 bytes: the even one has the low halves.
-    let Some(bytes) = low.as_chunks::<32>().0.get(group / 2) else { return [0.0; 2] };
+    let Some(bytes) = low.as_chunks::<32>().0.get(group / 2) else { return Default::default() };
     let shift = group % 2 * 4;
     for ((level, byte), high) in levels.iter_mut().zip(bytes).zip(high) {
         *level = (byte >> shift & 15) as i8 | ((high >> group & 1) << 4) as i8;
     }
-    let [d, dmin] = [[*d0, *d1], [*m0, *m1]].map(|bytes| f16::from_le_bytes(bytes).to_f32());
     let (scale, min) = group_scales(scales).get(group).copied().unwrap_or_default();
-    [d * f32::from(scale), dmin * f32::from(min)]
+    [([*d0, *d1], scale), ([*m0, *m1], min)]
+        .map(|(half, factor)| Scale { half: f16::from_le_bytes(half), factor: i16::from(factor) })
 }
 
 /// 128 bytes of low halves, 64 of the upper two bits, 16 int8 scales of groups of 16, scale: `x = d·s · (q − 32)`.
 fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
-    let Some((low, rest)) = block.split_first_chunk::<128>() else { return };
-    let Some((high, rest)) = rest.split_first_chunk::<64>() else { return };
-    let Some((scales, d)) = rest.split_first_chunk::<16>() else { return };
-    let d = d.first_chunk().map_or(0.0, |d| f16::from_le_bytes(*d).to_f32());
-    let halves = low.as_chunks::<64>().0.iter().zip(high.as_chunks::<32>().0).zip(scales.as_chunks::<8>().0);
-    for (out, ((low, high), scales)) in out.as_chunks_mut::<128>().0.iter_mut().zip(halves) {
-        // Four runs of 32: low halves of the 64 bytes, then their high halves; two scales each.
-        let runs = low.as_chunks::<32>().0.iter().cycle().zip([0, 0, 4, 4]).zip([0, 2, 4, 6]);
-        let runs = runs.zip(scales.as_chunks::<2>().0);
-        for (out, (((low, shift), high_shift), scales)) in out.as_chunks_mut::<32>().0.iter_mut().zip(runs) {
-            let scales = scales.iter().flat_map(|s| core::iter::repeat_n(d * f32::from(*s as i8), 16));
-            for (((x, low), high), scale) in out.iter_mut().zip(low).zip(high).zip(scales) {
-                let level = (low >> shift & 15) | (high >> high_shift & 3) << 4;
-                *x = scale * (f32::from(level) - 32.0);
+    for (run, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let mut levels = [0; 32];
+        let scales = groups_of_16(block, run, &mut levels).map(Scale::to_f32);
+        let groups = out.as_chunks_mut::<16>().0.iter_mut().zip(levels.as_chunks::<16>().0);
+        for ((out, levels), scale) in groups.zip(scales) {
+            for (x, level) in out.iter_mut().zip(levels) {
+                *x = scale * f32::from(*level);
             }
         }
     }
+}
+
+/// One of the 8 pairs of groups of 16 numbers in a block of Q6_K: writes their levels, from −32 to 31, and returns their scales.
+/// All zero for bytes that are no such block.
+#[inline(always)]
+pub fn groups_of_16(block: &[u8], pair: usize, levels: &mut [i8; 32]) -> [Scale; 2] {
+    let Some((low, rest)) = block.split_first_chunk::<128>() else { return Default::default() };
+    let Some((high, rest)) = rest.split_first_chunk::<64>() else { return Default::default() };
+    let Some((scales, d)) = rest.split_first_chunk::<16>() else { return Default::default() };
+    let half = d.first_chunk().map_or(f16::ZERO, |d| f16::from_le_bytes(*d));
+    // 128 numbers share 64 bytes: the low halves of the first 32 bytes and of the last, then their high halves.
+    let (part, run) = (pair / 4 % 2, pair % 4);
+    let Some(low) = low.as_chunks::<32>().0.get(2 * part + run % 2) else { return Default::default() };
+    let Some(high) = high.as_chunks::<32>().0.get(part) else { return Default::default() };
+    let (low_shift, high_shift) = (run / 2 * 4, run * 2);
+    for ((level, low), high) in levels.iter_mut().zip(low).zip(high) {
+        *level = ((low >> low_shift & 15) | (high >> high_shift & 3) << 4) as i8 - 32;
+    }
+    let scales = scales.as_chunks::<2>().0.get(pair).copied().unwrap_or_default();
+    scales.map(|scale| Scale { half, factor: i16::from(scale as i8) })
 }

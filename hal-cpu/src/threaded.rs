@@ -18,9 +18,10 @@ use rayon::prelude::*;
 use crate::dispatch::Level;
 use crate::error::CpuError;
 use crate::kernels::Kernels;
-use crate::kernels::panel::{CHANNELS, Lanes, Pairs, Panel, PanelBlock, dequantize, pair};
+use crate::kernels::panel::{CHANNELS, Lanes, Panel, dequantize};
 use crate::kernels::portable::Portable;
-use crate::scalar::integer::{BLOCK, has_minima};
+use crate::kernels::tiles::Tiles;
+use crate::scalar::integer::BLOCK;
 use crate::scalar::linear::add_terms;
 use crate::scalar::product::is_integer;
 use crate::scalar::readout::{CHUNK, Statistics};
@@ -29,13 +30,21 @@ use mobiedit_backends::moving;
 
 /// Multiplications that are worth a thread.
 const WORTH: usize = 1 << 16;
+/// Blocks of inputs whose panel, 32 KiB, stays in the first cache while all rows are multiplied by it.
+const DEPTH: usize = 16;
+/// Panels that a thread multiplies with the same inputs, one after the other.
+const GROUP: usize = 4;
+/// Channels of a linear layer that are multiplied before their products are collected.
+const LINEAR_CHUNK: usize = 512;
+/// Channels that are dequantised at once.
+const FLOATS: usize = 8;
 
 /// A device with SIMD kernels and threads: those of the rayon pool it is called in.
 pub struct FastCpu {
     level: Level,
     kernels: Box<dyn Kernels>,
     batch: Batch,
-    /// Products, `(panels, rows, 16)`.
+    /// Products, `(panels, rows)`.
     products: Vec<Lanes>,
     statistics: Vec<Statistics>,
 }
@@ -131,13 +140,20 @@ impl FastCpu {
         let Self { kernels, batch, products, .. } = self;
         let (inputs, outputs) = (op.weight.cols(), op.weight.rows());
         batch.prepare(&**kernels, op.x, op.weight, op.activation);
-        batch.multiply(&**kernels, op.x, op.weight, 0..outputs, products);
+        // Some channels at a time: their products are still in cache when they are put where they belong.
+        for first in (0..outputs).step_by(LINEAR_CHUNK) {
+            let channels = first..outputs.min(first + LINEAR_CHUNK);
+            batch.multiply(&**kernels, op.x, op.weight, channels.clone(), products);
+            let rows = op.out.par_chunks_exact_mut(outputs).enumerate();
+            rows.with_min_len(WORTH.div_ceil(16 * channels.len())).for_each(|(row, out)| {
+                batch.collect(products, row, out.get_mut(channels.clone()).unwrap_or_default());
+            });
+        }
         let bias = op.bias.map_or(&[][..], |bias| bias.bytes());
-        let rows = op.out.par_chunks_exact_mut(outputs).zip(op.x.par_chunks_exact(inputs)).enumerate();
-        rows.with_min_len(WORTH.div_ceil(outputs)).for_each(|(row, (out, x))| {
-            batch.collect(products, row, out);
-            add_terms(bias, op.side, x, out);
-        });
+        if !bias.is_empty() || !op.side.is_empty() {
+            let rows = op.out.par_chunks_exact_mut(outputs).zip(op.x.par_chunks_exact(inputs));
+            rows.with_min_len(WORTH.div_ceil(16 * outputs)).for_each(|(out, x)| add_terms(bias, op.side, x, out));
+        }
     }
 
     fn readout(&mut self, op: Readout<'_>) {
@@ -177,10 +193,9 @@ fn attention(kernels: &dyn Kernels, inputs: &AttentionInputs<'_>, out: &mut [f32
 /// A batch of activation rows as the kernels want them.
 #[derive(Default)]
 struct Batch {
-    /// Pairs of int16, `(rows, blocks, 16)`; empty for rows left in f32.
-    pairs: Vec<[i32; BLOCK / 2]>,
-    /// Sums of the blocks, `(rows, blocks)`; empty where weights have no minima.
-    sums: Vec<f32>,
+    /// Whether the rows are in `tiles`, or left in f32.
+    is_integer: bool,
+    tiles: Tiles,
     /// Scales of the rows; 1 for rows left in f32.
     scales: Vec<f32>,
 }
@@ -192,32 +207,15 @@ impl Batch {
 
     /// Rounds the rows of `x` to int16 where `weight` is multiplied in integers.
     fn prepare(&mut self, kernels: &dyn Kernels, x: &[f32], weight: Matrix<'_>, activation: Activation) {
-        let width = weight.cols();
         self.scales.clear();
-        self.scales.resize(x.len() / width, 1.0);
-        self.pairs.clear();
-        self.sums.clear();
-        if !is_integer(weight.format(), activation) {
-            return;
-        }
-        self.pairs.resize(x.len() / BLOCK, [0; BLOCK / 2]);
-        let rows = self.pairs.par_chunks_exact_mut(width / BLOCK).zip(&mut self.scales).zip(x.par_chunks_exact(width));
-        rows.with_min_len(WORTH.div_ceil(16 * width)).for_each_init(
-            || vec![0; width],
-            |levels, ((pairs, scale), x)| {
-                *scale = kernels.quantize(x, activation, levels);
-                for (packed, levels) in pairs.as_flattened_mut().iter_mut().zip(levels.as_chunks().0) {
-                    *packed = pair(*levels);
-                }
-            },
-        );
-        if has_minima(weight.format()) {
-            let of_pair = |pair: &i32| i32::from(*pair as i16) + (pair >> 16);
-            self.sums.extend(self.pairs.iter().map(|pairs| pairs.iter().map(of_pair).sum::<i32>() as f32));
+        self.scales.resize(x.len() / weight.cols(), 1.0);
+        self.is_integer = is_integer(weight.format(), activation);
+        if self.is_integer {
+            self.tiles.fill(kernels, x, activation, DEPTH, &mut self.scales);
         }
     }
 
-    /// Products of the rows with some channels, `(panels, rows, 16)`, before the rows' scales.
+    /// Products of the rows with some channels, `(panels, rows)`, before the rows' scales.
     fn multiply(
         &self,
         kernels: &dyn Kernels,
@@ -227,23 +225,58 @@ impl Batch {
         products: &mut Vec<Lanes>,
     ) {
         let (rows, width) = (self.rows(), weight.cols());
-        products.resize(rows * channels.len().div_ceil(CHANNELS), [0.0; CHANNELS]);
-        let panels = products.par_chunks_exact_mut(rows.max(1)).enumerate();
-        let panels = panels.with_min_len(WORTH.div_ceil(rows.max(1) * width * CHANNELS));
-        let first = |panel: usize| channels.start + panel * CHANNELS;
-        if self.pairs.is_empty() {
-            let room = || vec![0.0; CHANNELS * width];
-            panels.for_each_init(room, |weights, (panel, out)| {
-                dequantize(weight, first(panel), weights);
-                kernels.float(weights, x, out);
-            });
-        } else {
-            let minima = if has_minima(weight.format()) { width / BLOCK } else { 0 };
-            let room = || (vec![PanelBlock::ZERO; width / BLOCK], vec![[0.0; CHANNELS]; minima]);
-            panels.for_each_init(room, |(blocks, minima), (panel, out)| {
-                kernels.pack(weight, first(panel), blocks, minima);
-                kernels.integer(Panel { blocks, minima }, Pairs { pairs: &self.pairs, sums: &self.sums }, out);
-            });
+        let panels = channels.len().div_ceil(CHANNELS);
+        products.resize(rows * panels, Lanes::ZERO);
+        // Several panels on a thread share the activations in its cache.
+        let group = (panels / rayon::current_num_threads()).clamp(1, GROUP);
+        let groups = products.par_chunks_mut(group * rows.max(1)).enumerate();
+        let groups = groups.with_min_len(WORTH.div_ceil(group * rows.max(1) * width * CHANNELS));
+        groups.for_each_init(Room::default, |room, (index, out)| {
+            let first = channels.start + index * group * CHANNELS;
+            let panels = out.chunks_exact_mut(rows.max(1)).zip((first..).step_by(CHANNELS));
+            if self.is_integer {
+                self.integer(kernels, weight, panels, &mut room.panel);
+            } else {
+                for (out, channel) in panels {
+                    room.weights.resize(FLOATS * width, 0.0);
+                    for at in (0..CHANNELS).step_by(FLOATS) {
+                        dequantize(weight, channel + at, &mut room.weights);
+                        kernels.float(&room.weights, x, width, at, out);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Products with panels of integer weights: some inputs of all of them, then the next.
+    fn integer<'o>(
+        &self,
+        kernels: &dyn Kernels,
+        weight: Matrix<'_>,
+        panels: impl Iterator<Item = (&'o mut [Lanes], usize)>,
+        panel: &mut Panel,
+    ) {
+        let mut panels: Vec<_> = panels.collect();
+        let first = panels.first().map_or(0, |(_, channel)| *channel);
+        for (out, _) in &mut panels {
+            out.fill(Lanes::ZERO);
+        }
+        for part in 0..self.tiles.parts() {
+            let blocks = self.tiles.blocks(part);
+            for at in 0..panels.len() {
+                let next = panels.get(at + 1).map(|(_, channel)| (*channel, blocks.clone()));
+                let next = next.unwrap_or((first, self.tiles.blocks(part + 1)));
+                let Some((out, channel)) = panels.get_mut(at) else { continue };
+                kernels.pack(weight, *channel, blocks.clone(), panel);
+                let tiles = self.tiles.of_part(part).zip(out.chunks_mut(self.tiles.tile_rows()));
+                let fetched = CHANNELS.div_ceil(tiles.len());
+                for ((tile, totals), channel) in tiles.zip((next.0..).step_by(fetched)) {
+                    for channel in channel..(channel + fetched).min(next.0 + CHANNELS) {
+                        kernels.fetch(bytes_of(weight, channel, next.1.clone()));
+                    }
+                    kernels.integer(panel, tile, totals);
+                }
+            }
         }
     }
 
@@ -252,9 +285,23 @@ impl Batch {
         let scale = self.scales.get(row).copied().unwrap_or_default();
         let of_row = products.iter().skip(row).step_by(self.rows());
         for (out, products) in out.chunks_mut(CHANNELS).zip(of_row) {
-            for (out, product) in out.iter_mut().zip(products) {
+            for (out, product) in out.iter_mut().zip(&products.0) {
                 *out = product * scale;
             }
         }
     }
+}
+
+/// A channel's bytes of some blocks of 32.
+fn bytes_of(weight: Matrix<'_>, channel: usize, blocks: Range<usize>) -> &[u8] {
+    let (in_block, bytes) = (weight.format().block_len() / BLOCK, weight.format().block_bytes());
+    weight.row(channel).get(blocks.start / in_block * bytes..blocks.end.div_ceil(in_block) * bytes).unwrap_or(&[])
+}
+
+/// What a thread unpacks weights into.
+#[derive(Default)]
+struct Room {
+    panel: Panel,
+    /// Dequantised, `(8, width)`.
+    weights: Vec<f32>,
 }

@@ -2,6 +2,8 @@
 //!
 //! Chooses nothing: `dispatch` does.
 
+use core::ops::Range;
+
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
@@ -12,24 +14,35 @@ use mobiedit_backends::checked::AttentionInputs;
 pub(crate) mod neon;
 pub(crate) mod panel;
 pub(crate) mod portable;
+pub(crate) mod tiles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-use panel::{Lanes, Pairs, Panel, PanelBlock};
+use panel::{Lanes, Panel};
+use tiles::Tile;
 
 /// One level's arithmetic.
 pub(crate) trait Kernels: Send + Sync {
+    /// Rows of a whole tile.
+    fn tile_rows(&self) -> usize;
+
     /// Rounds one row to int16 and returns its scale.
     fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32;
 
-    /// Packs 16 channels of integer weights; `minima` is empty where the format has none.
-    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]);
+    /// Makes a tile of some columns of int16: `levels`, `(rows, width)`; `pairs`, `(blocks, 16, rows)`; `sums`, `(blocks, rows)`.
+    fn arrange(&self, levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]);
 
-    /// Products of 16 channels with rows of int16 pairs, before the rows' scales.
-    fn integer(&self, panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]);
+    /// Begins to fetch bytes that are read soon, or does nothing.
+    fn fetch(&self, _bytes: &[u8]) {}
 
-    /// Products of 16 channels with rows: `weights`, `(16, width)`; `x`, `(out, width)`.
-    fn float(&self, weights: &[f32], x: &[f32], out: &mut [Lanes]);
+    /// Packs 32 channels of integer weights from `first` on, their inputs of some blocks of 32.
+    fn pack(&self, weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel);
+
+    /// Adds the products of a panel's channels and a tile's rows to `totals`, `(rows)`: those of one block after the other.
+    fn integer(&self, panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]);
+
+    /// Products of some channels, those from lane `first` on, with rows: `weights`, `(channels, width)`; `x`, `(out, width)`.
+    fn float(&self, weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]);
 
     /// RMSNorm of one row.
     fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]);
@@ -47,3 +60,16 @@ pub(crate) trait Kernels: Send + Sync {
     /// Takes a chunk of logits into a row's statistics.
     fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]);
 }
+
+/// Calls `$tile` with a tile's rows as a constant.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! for_rows {
+    ($tile:ident, [$($rows:literal)*], $panel:expr, $x:expr, $totals:expr) => {
+        match $x.rows {
+            $($rows => if let Some(totals) = $totals.first_chunk_mut() { $tile::<$rows>($panel, $x, totals) },)*
+            _ => debug_assert!(false, "a tile of {} rows", $x.rows),
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use for_rows;

@@ -1,115 +1,121 @@
-//! Weights of 16 output channels side by side, so that one SIMD lane works on one channel: the sums over inputs keep the
-//! scalar order, and with it the bits.
+//! Weights of 32 output channels side by side, so that one SIMD lane works on one channel: the sums over inputs keep the
+//! scalar order, and with it the bits. A panel holds some of the inputs only, as many as stay in the first cache.
 
-use mobiedit_backends::dequant::{dequantize_row, group_of_32};
+use core::ops::Range;
+
+use std::vec::Vec;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use mobiedit_backends::dequant::{Scale, dequantize_row, group_of_32, groups_of_16};
 use mobiedit_backends::weights::{Format, Matrix};
 
-use crate::scalar::integer::{BLOCK, unpack_row};
+use crate::scalar::integer::{BLOCK, has_minima, unpack_block};
 
 /// Output channels of a panel.
-pub(crate) const CHANNELS: usize = 16;
+pub(crate) const CHANNELS: usize = 32;
 
 /// One number per channel of a panel.
-pub(crate) type Lanes = [f32; CHANNELS];
-
-/// 32 inputs of 16 channels.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct PanelBlock {
-    /// `(input pairs, channels, 2)`: two int16 levels side by side, as multiply-and-add-pairs instructions want them.
-    pub(crate) pairs: [[[i16; 2]; CHANNELS]; BLOCK / 2],
-    /// `(channels)`.
-    pub(crate) scales: Lanes,
+pub(crate) struct Lanes(pub(crate) [f32; CHANNELS]);
+
+impl Lanes {
+    pub(crate) const ZERO: Self = Self([0.0; CHANNELS]);
 }
 
-/// 16 channels, packed.
+/// Two inputs of each channel, side by side, as multiply-and-add-pairs instructions want them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Pairs(pub(crate) [[i16; 2]; CHANNELS]);
+
+/// 32 channels, packed.
+#[derive(Debug, Default)]
+pub(crate) struct Panel {
+    /// `(blocks, pairs of a block)`.
+    pub(crate) pairs: Vec<Pairs>,
+    /// Of the channels of each block, `(blocks)`.
+    pub(crate) scales: Vec<Lanes>,
+    /// The same, or empty where the format has none.
+    pub(crate) minima: Vec<Lanes>,
+}
+
+/// A panel's block.
 #[derive(Clone, Copy)]
-pub(crate) struct Panel<'p> {
-    /// `(blocks)`.
-    pub(crate) blocks: &'p [PanelBlock],
-    /// Of the channels of each block, or empty.
-    pub(crate) minima: &'p [Lanes],
+pub(crate) struct PanelBlock<'p> {
+    /// 16 or 8 of them.
+    pub(crate) pairs: &'p [Pairs],
+    pub(crate) scales: &'p Lanes,
+    pub(crate) minima: Option<&'p Lanes>,
 }
 
-/// Activations as pairs of int16.
-#[derive(Clone, Copy)]
-pub(crate) struct Pairs<'x> {
-    /// `(rows, blocks, 16)`.
-    pub(crate) pairs: &'x [[i32; BLOCK / 2]],
-    /// Sums of the blocks, `(rows, blocks)`, or empty: minima are multiplied by them.
-    pub(crate) sums: &'x [f32],
-}
-
-impl<'x> Pairs<'x> {
-    /// The first `blocks`, and the rest.
+impl Panel {
+    /// Its blocks in ascending order.
     #[inline(always)]
-    pub(crate) fn split_at(self, blocks: usize) -> (Self, Self) {
-        let (pairs, pairs_rest) = self.pairs.split_at(blocks);
-        let (sums, sums_rest) = self.sums.split_at(blocks.min(self.sums.len()));
-        (Self { pairs, sums }, Self { pairs: pairs_rest, sums: sums_rest })
-    }
-
-    /// Parts of so many blocks.
-    #[inline(always)]
-    pub(crate) fn parts(self, blocks: usize) -> impl Iterator<Item = Self> {
-        let mut sums = self.sums.chunks_exact(blocks);
-        self.pairs.chunks_exact(blocks).map(move |pairs| Self { pairs, sums: sums.next().unwrap_or(&[]) })
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {
+        let pairs = self.pairs.chunks_exact((self.pairs.len() / self.scales.len().max(1)).max(1));
+        let mut minima = self.minima.iter();
+        pairs.zip(&self.scales).map(move |(pairs, scales)| PanelBlock { pairs, scales, minima: minima.next() })
     }
 }
 
-impl PanelBlock {
-    pub(crate) const ZERO: Self = Self { pairs: [[[0; 2]; CHANNELS]; BLOCK / 2], scales: [0.0; CHANNELS] };
-}
-
-/// Packs the channels from `first` on; those behind the last are zero. `panel` has a block per 32 columns of `weight`, and so does
-/// `minima` where the format has them, in which case it is not empty.
+/// Packs the channels from `first` on, their inputs of `blocks` of 32; channels behind the last are zero. `interleave` is
+/// [`interleave`], or does the same.
 #[inline(always)]
-pub(crate) fn pack(weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]) {
+pub(crate) fn pack(
+    weight: Matrix<'_>,
+    first: usize,
+    blocks: Range<usize>,
+    panel: &mut Panel,
+    interleave: impl Fn(&[[i8; BLOCK]; CHANNELS], &mut [Pairs; BLOCK / 2]),
+) {
     let format = weight.format();
     let mut rows = [&[][..]; CHANNELS];
     for (row, channel) in rows.iter_mut().zip(first..) {
         *row = weight.row(channel);
     }
-    if !minima.is_empty() {
-        return pack_groups(format, &rows, panel, minima);
-    }
-    for (index, packed) in panel.iter_mut().enumerate() {
-        let mut levels = [[0; BLOCK]; CHANNELS];
-        let channels = rows.iter().zip(&mut levels).zip(packed.scales.as_chunks_mut().0);
-        for ((row, levels), scale) in channels {
-            let start = index * format.block_bytes();
-            *scale = [0.0];
-            unpack_row(format, row.get(start..start + format.block_bytes()).unwrap_or(&[]), levels, scale);
+    let scales_of_block = if format == Format::Q6K { 2 } else { 1 };
+    panel.pairs.resize(blocks.len() * BLOCK / 2, Pairs([[0; 2]; CHANNELS]));
+    panel.scales.resize(blocks.len() * scales_of_block, Lanes::ZERO);
+    panel.minima.resize(if has_minima(format) { blocks.len() } else { 0 }, Lanes::ZERO);
+    let parts = panel.pairs.as_chunks_mut().0.iter_mut().zip(panel.scales.chunks_exact_mut(scales_of_block));
+    let mut minima = panel.minima.iter_mut();
+    let mut levels = [[0; BLOCK]; CHANNELS];
+    let (in_block, block_bytes) = (format.block_len() / BLOCK, format.block_bytes());
+    for ((pairs, scales), index) in parts.zip(blocks) {
+        let (start, part) = (index / in_block * block_bytes, index % in_block);
+        let mut halves = [[f16::ZERO; CHANNELS]; 2];
+        let mut factors = [[1.0; CHANNELS]; 2];
+        for (channel, (row, levels)) in rows.iter().zip(&mut levels).enumerate() {
+            let block = row.get(start..start + block_bytes).unwrap_or(&[]);
+            let parts = match format {
+                Format::Q4K | Format::Q5K => group_of_32(format, block, part, levels),
+                Format::Q6K => groups_of_16(block, part, levels),
+                _ => [Scale { half: unpack_block(format, block, levels), factor: 1 }, Scale::default()],
+            };
+            for ((halves, factors), part) in halves.iter_mut().zip(&mut factors).zip(parts) {
+                (halves[channel], factors[channel]) = (part.half, f32::from(part.factor));
+            }
         }
-        transpose(&levels, &mut packed.pairs);
+        // Scale and minimum, or the scales of both halves.
+        let places = scales.iter_mut().chain(minima.next());
+        for ((place, halves), factors) in places.zip(&halves).zip(&factors) {
+            halves.convert_to_f32_slice(&mut place.0);
+            for (number, factor) in place.0.iter_mut().zip(factors) {
+                *number *= factor;
+            }
+        }
+        interleave(&levels, pairs);
     }
 }
 
-/// The same for formats whose blocks of 256 are groups of 32.
-#[inline(always)]
-fn pack_groups(format: Format, rows: &[&[u8]; CHANNELS], panel: &mut [PanelBlock], minima: &mut [Lanes]) {
-    const GROUPS: usize = 8;
-    for (index, (packed, minima)) in panel.iter_mut().zip(minima).enumerate() {
-        let mut levels = [[0; BLOCK]; CHANNELS];
-        let start = index / GROUPS * format.block_bytes();
-        let numbers = packed.scales.iter_mut().zip(minima);
-        for ((row, levels), (scale, minimum)) in rows.iter().zip(&mut levels).zip(numbers) {
-            let block = row.get(start..start + format.block_bytes()).unwrap_or(&[]);
-            [*scale, *minimum] = group_of_32(format, block, index % GROUPS, levels);
-        }
-        transpose(&levels, &mut packed.pairs);
-    }
-}
-
-/// Pairs of inputs side by side for all channels, sign-extended. Four perfect shuffles transpose 16 by 16 pairs of bytes;
-/// compilers turn each into interleaving instructions.
-#[inline(always)]
-fn transpose(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [[[i16; 2]; CHANNELS]; BLOCK / 2]) {
+/// Pairs of inputs side by side for all channels, sign-extended: five perfect shuffles transpose 32 by 16 pairs of bytes.
+pub(crate) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [Pairs; BLOCK / 2]) {
     let mut matrix = [[0; 2]; CHANNELS * BLOCK / 2];
     for (pair, levels) in matrix.iter_mut().zip(levels.as_flattened().as_chunks().0) {
         *pair = *levels;
     }
-    for _ in 0..4 {
+    for _ in 0..CHANNELS.ilog2() {
         let mut shuffled = [[0; 2]; CHANNELS * BLOCK / 2];
         let (first, second) = matrix.split_at(matrix.len() / 2);
         for ((pair, first), second) in shuffled.as_chunks_mut().0.iter_mut().zip(first).zip(second) {
@@ -117,12 +123,14 @@ fn transpose(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [[[i16; 2]; CHANNELS]
         }
         matrix = shuffled;
     }
-    for (wide, narrow) in pairs.as_flattened_mut().iter_mut().zip(&matrix) {
-        *wide = [i16::from(narrow[0]), i16::from(narrow[1])];
+    for (wide, narrow) in pairs.iter_mut().zip(matrix.as_chunks::<CHANNELS>().0) {
+        for (wide, narrow) in wide.0.iter_mut().zip(narrow) {
+            *wide = [i16::from(narrow[0]), i16::from(narrow[1])];
+        }
     }
 }
 
-/// Dequantises the channels from `first` on to `out`, `(16, columns)`; those behind the last are zero.
+/// Dequantises the channels from `first` on to `out`, `(channels, columns)`; those behind the last are zero.
 pub(crate) fn dequantize(weight: Matrix<'_>, first: usize, out: &mut [f32]) {
     for (channel, out) in out.chunks_exact_mut(weight.cols()).enumerate() {
         if first + channel < weight.rows() {
@@ -131,9 +139,4 @@ pub(crate) fn dequantize(weight: Matrix<'_>, first: usize, out: &mut [f32]) {
             out.fill(0.0);
         }
     }
-}
-
-/// Two int16 side by side, the first in the low bits.
-pub(crate) fn pair([first, second]: [i16; 2]) -> i32 {
-    i32::from(second) << 16 | i32::from(first as u16)
 }

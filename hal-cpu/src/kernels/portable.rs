@@ -1,12 +1,14 @@
 //! The kernels in plain Rust: for CPUs without a level of their own, and what the others are compared with.
 
 use core::hint::black_box;
+use core::ops::Range;
 
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
 use super::Kernels;
-use super::panel::{CHANNELS, Lanes, Pairs, Panel, PanelBlock, pack};
+use super::panel::{CHANNELS, Lanes, Panel, PanelBlock, interleave, pack};
+use super::tiles::{Tile, arrange};
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
 use crate::scalar::sums::dots;
@@ -21,22 +23,32 @@ impl Kernels for Portable {
         quantize_row(x, activation, out)
     }
 
-    fn pack(&self, weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]) {
-        pack(weight, first, panel, minima);
+    fn tile_rows(&self) -> usize {
+        8
     }
 
-    fn integer(&self, panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
-        for (x, out) in x.parts(panel.blocks.len()).zip(out) {
-            *out = [0.0; CHANNELS];
-            let mut minima = x.sums.iter().zip(panel.minima);
-            for (x, block) in x.pairs.iter().zip(panel.blocks) {
-                add_block(x, block, minima.next(), out);
+    fn arrange(&self, levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]) {
+        arrange(levels, width, columns, pairs, sums);
+    }
+
+    fn pack(&self, weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel) {
+        pack(weight, first, blocks, panel, interleave);
+    }
+
+    fn integer(&self, panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) {
+        let (mut rest, mut sums) = (x.pairs, x.sums.chunks_exact(x.rows));
+        for block in panel.blocks() {
+            let (pairs, behind) = rest.split_at(block.pairs.len() * x.rows);
+            rest = behind;
+            let x_sums = sums.next().unwrap_or(&[]);
+            for (row, total) in totals.iter_mut().enumerate() {
+                add_block(pairs.iter().skip(row).step_by(x.rows), x_sums.get(row).copied(), block, total);
             }
         }
     }
 
-    fn float(&self, weights: &[f32], x: &[f32], out: &mut [Lanes]) {
-        float(weights, x, out);
+    fn float(&self, weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]) {
+        float(weights, x, width, first, out);
     }
 
     fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]) {
@@ -70,47 +82,43 @@ impl Kernels for Portable {
     }
 }
 
-/// Adds one block's products to `out`, each times its channel's scale.
-fn add_block(x: &[i32; 16], block: &PanelBlock, minima: Option<(&f32, &Lanes)>, out: &mut Lanes) {
+/// Adds one block's products with one row, each times its channel's scale.
+fn add_block<'x>(x: impl Iterator<Item = &'x i32>, x_sum: Option<f32>, block: PanelBlock<'_>, total: &mut Lanes) {
     let mut sums = [0; CHANNELS];
-    for (x, weights) in x.iter().zip(&block.pairs) {
+    for (x, weights) in x.zip(block.pairs) {
         let (first, second) = (i32::from(*x as i16), x >> 16);
-        for (sum, weights) in sums.iter_mut().zip(weights) {
+        for (sum, weights) in sums.iter_mut().zip(&weights.0) {
             *sum += i32::from(weights[0]) * first + i32::from(weights[1]) * second;
         }
     }
-    let (x_sum, minima) = minima.unwrap_or((&0.0, &NO_MINIMA));
-    for (((out, sum), scale), minimum) in out.iter_mut().zip(sums).zip(&block.scales).zip(minima) {
-        *out += sum as f32 * scale - x_sum * minimum;
+    let minima = block.minima.unwrap_or(&Lanes::ZERO);
+    for (((total, sum), scale), minimum) in total.0.iter_mut().zip(sums).zip(&block.scales.0).zip(&minima.0) {
+        *total += sum as f32 * scale - x_sum.unwrap_or_default() * minimum;
     }
 }
-
-const NO_MINIMA: Lanes = [0.0; CHANNELS];
 
 /// [`Kernels::float`], for any level's compiler settings: four rows at a time.
 #[inline(always)]
-pub(crate) fn float(weights: &[f32], x: &[f32], out: &mut [Lanes]) {
-    let width = weights.len() / CHANNELS;
+pub(crate) fn float(weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]) {
     let (tiles, rest) = out.as_chunks_mut();
     let (tiled, single) = x.split_at(tiles.len() * 4 * width);
     for (x, out) in tiled.chunks_exact(4 * width).zip(tiles) {
-        float_tile::<4>(weights, x, out);
+        float_tile::<4>(weights, x, width, first, out);
     }
     for (x, out) in single.chunks_exact(width).zip(rest) {
-        float_tile::<1>(weights, x, core::array::from_mut(out));
+        float_tile::<1>(weights, x, width, first, core::array::from_mut(out));
     }
 }
 
 #[inline(always)]
-fn float_tile<const ROWS: usize>(weights: &[f32], x: &[f32], out: &mut [Lanes; ROWS]) {
-    let width = weights.len() / CHANNELS;
+fn float_tile<const ROWS: usize>(weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes; ROWS]) {
     let mut inputs: [&[f32]; ROWS] = [&[]; ROWS];
     for (input, x) in inputs.iter_mut().zip(x.chunks_exact(width)) {
         *input = x;
     }
     for (channel, weights) in weights.chunks_exact(width).enumerate() {
         for (out, product) in out.iter_mut().zip(dots(weights, inputs)) {
-            out[channel] = product;
+            out.0[first + channel] = product;
         }
     }
 }

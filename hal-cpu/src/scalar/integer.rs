@@ -5,7 +5,7 @@
 //! Rounds no activations: `product` does, and chooses between this and a kernel.
 
 use half::f16;
-use mobiedit_backends::dequant::group_of_32;
+use mobiedit_backends::dequant::{Scale, group_of_32, groups_of_16};
 use mobiedit_backends::weights::Format;
 
 use mobiedit_backends::rows::by_rows;
@@ -16,20 +16,35 @@ pub const BLOCK: usize = 32;
 /// Splits a row of Q8_0 or Q4_0 into integers, `(width)`, and scales, `(width / 32)`.
 #[inline(always)]
 pub fn unpack_row(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut [f32]) {
-    let blocks = by_rows(bytes, format.block_bytes()).zip(levels.chunks_exact_mut(BLOCK)).zip(scales);
+    let blocks = by_rows(bytes, format.block_bytes()).zip(levels.as_chunks_mut().0).zip(scales);
     for ((block, levels), scale) in blocks {
-        let [low, high, packed @ ..] = block else { continue };
-        *scale = f16::from_le_bytes([*low, *high]).to_f32();
-        if format == Format::Q8_0 {
-            for (level, byte) in levels.iter_mut().zip(packed) {
-                *level = *byte as i8;
-            }
-        } else {
-            let (first, second) = levels.split_at_mut(BLOCK / 2);
-            for ((first, second), byte) in first.iter_mut().zip(second).zip(packed) {
-                (*first, *second) = ((byte & 15) as i8 - 8, (byte >> 4) as i8 - 8);
-            }
+        *scale = unpack_block(format, block, levels).to_f32();
+    }
+}
+
+/// One block of Q8_0 or Q4_0: its integers, and its scale.
+#[inline(always)]
+pub(crate) fn unpack_block(format: Format, block: &[u8], levels: &mut [i8; BLOCK]) -> f16 {
+    let [low, high, packed @ ..] = block else { return f16::ZERO };
+    if format == Format::Q8_0 {
+        for (level, byte) in levels.iter_mut().zip(packed) {
+            *level = *byte as i8;
         }
+    } else {
+        let (first, second) = levels.split_at_mut(BLOCK / 2);
+        for ((first, second), byte) in first.iter_mut().zip(second).zip(packed) {
+            (*first, *second) = ((byte & 15) as i8 - 8, (byte >> 4) as i8 - 8);
+        }
+    }
+    f16::from_le_bytes([*low, *high])
+}
+
+/// Splits a row of Q6_K into integers, `(width)`, and scales of its groups, `(width / 16)`.
+pub(crate) fn unpack_groups_of_16(bytes: &[u8], levels: &mut [i8], scales: &mut [f32]) {
+    let pairs = by_rows(bytes, Format::Q6K.block_bytes()).flat_map(|block| (0..8).map(move |pair| (block, pair)));
+    let places = levels.as_chunks_mut().0.iter_mut().zip(scales.as_chunks_mut().0);
+    for ((block, pair), (levels, scales)) in pairs.zip(places) {
+        *scales = groups_of_16(block, pair, levels).map(Scale::to_f32);
     }
 }
 
@@ -43,7 +58,7 @@ pub(crate) fn unpack_minima(format: Format, bytes: &[u8], levels: &mut [i8], sca
     let groups = by_rows(bytes, format.block_bytes()).flat_map(|block| (0..8).map(move |group| (block, group)));
     let places = levels.as_chunks_mut().0.iter_mut().zip(scales).zip(minima);
     for ((block, group), ((levels, scale), minimum)) in groups.zip(places) {
-        [*scale, *minimum] = group_of_32(format, block, group, levels);
+        [*scale, *minimum] = group_of_32(format, block, group, levels).map(Scale::to_f32);
     }
 }
 
@@ -82,15 +97,26 @@ pub fn integer_products<'o>(
     x_scales: &[f32],
     out: impl Iterator<Item = &'o mut f32>,
 ) {
+    products_of_blocks::<BLOCK>(levels, scales, x, x_scales, out);
+}
+
+/// The same with so many weights to a scale.
+pub(crate) fn products_of_blocks<'o, const LEN: usize>(
+    levels: &[i8],
+    scales: &[f32],
+    x: &[i16],
+    x_scales: &[f32],
+    out: impl Iterator<Item = &'o mut f32>,
+) {
     for ((out, x), x_scale) in out.zip(by_rows(x, levels.len())).zip(x_scales) {
-        *out = integer_dot(levels, scales, x) * x_scale;
+        *out = integer_dot::<LEN>(levels, scales, x) * x_scale;
     }
 }
 
 /// Σ over blocks of scale · Σ w·x, the inner sums exact.
-fn integer_dot(levels: &[i8], scales: &[f32], x: &[i16]) -> f32 {
+fn integer_dot<const LEN: usize>(levels: &[i8], scales: &[f32], x: &[i16]) -> f32 {
     let mut sum = 0.0;
-    for ((levels, x), scale) in levels.chunks_exact(BLOCK).zip(x.chunks_exact(BLOCK)).zip(scales) {
+    for ((levels, x), scale) in levels.as_chunks::<LEN>().0.iter().zip(x.as_chunks::<LEN>().0).zip(scales) {
         let block: i32 = levels.iter().zip(x).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
         sum += block as f32 * scale;
     }

@@ -1,16 +1,18 @@
 //! One row of weights times a tile of activations: the product under linear layers and the output head.
 //!
-//! W8A16: Q8_0, Q4_0, Q4_K and Q5_K are multiplied as integers, exactly within each block of 32 (at most 32 · 128 · 32767 < 2³¹); the
-//! block sums, times the blocks' scales, less their minima times the sum of activations, are added in f32 in ascending order, then
-//! multiplied by the row's scale. All other formats, Q6_K among them, are dequantised and multiplied in f32: slower, and more exact
-//! than W8A16 asks for.
+//! W8A16: quantised formats are multiplied as integers, exactly within each block of 32, of 16 in Q6_K (at most
+//! 32 · 128 · 32767 < 2³¹); the block sums, times the blocks' scales, less their minima times the sum of activations, are added in
+//! f32 in ascending order, then multiplied by the row's scale. Float formats are multiplied in f32: slower, and more exact than
+//! W8A16 asks for.
 
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::op::Activation;
 use mobiedit_backends::quant::{quantize_row_i16, quantize_row_i16_static};
 use mobiedit_backends::weights::{Format, Matrix};
 
-use super::integer::{BLOCK, has_minima, products_with_minima, unpack_minima};
+use super::integer::{
+    BLOCK, has_minima, products_of_blocks, products_with_minima, unpack_groups_of_16, unpack_minima,
+};
 #[cfg(not(all(feature = "hvx", target_arch = "hexagon")))]
 use super::integer::{integer_products, unpack_row};
 use super::sums::dot;
@@ -51,7 +53,7 @@ pub(crate) fn quantize_row(x: &[f32], activation: Activation, out: &mut [i16]) -
 
 /// Whether the product is done in integers.
 pub(crate) fn is_integer(format: Format, activation: Activation) -> bool {
-    activation != Activation::F32 && matches!(format, Format::Q8_0 | Format::Q4_0 | Format::Q4K | Format::Q5K)
+    activation != Activation::F32 && !matches!(format, Format::F32 | Format::F16 | Format::Bf16)
 }
 
 /// Prepares a tile of rows, and hands back the room for weights.
@@ -97,6 +99,10 @@ pub(crate) fn multiply<'o>(
             let (of_blocks, minima) = row.numbers.split_at_mut_checked(width / BLOCK).unwrap_or_default();
             unpack_minima(weight.format(), bytes, row.levels, of_blocks, minima);
             products_with_minima(row.levels, of_blocks, minima, levels, scales, out);
+        }
+        Inputs::Integer(levels, scales) if weight.format() == Format::Q6K => {
+            unpack_groups_of_16(bytes, row.levels, row.numbers);
+            products_of_blocks::<16>(row.levels, row.numbers, levels, scales, out);
         }
         Inputs::Integer(levels, scales) => {
             unpack_row(weight.format(), bytes, row.levels, row.numbers);

@@ -2,13 +2,15 @@
 
 use core::arch::x86_64::*;
 use core::hint::black_box;
+use core::ops::Range;
 use std::is_x86_feature_detected;
 
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
-use crate::kernels::panel::{Lanes, Pairs, Panel, PanelBlock, pack};
+use crate::kernels::panel::{Lanes, Pairs, Panel};
 use crate::kernels::portable::float;
+use crate::kernels::tiles::{Tile, arrange};
 use crate::scalar::attention::attend;
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
@@ -26,7 +28,7 @@ impl Avx2 {
     }
 }
 
-super::kernels!(Avx2, "avx2", integer, spin);
+super::kernels!(Avx2, "avx2", ROWS, integer, spin);
 
 /// As many chains as hide the latencies.
 const CHAINS: usize = 12;
@@ -45,75 +47,72 @@ fn spin(rounds: usize) -> u64 {
     (rounds * CHAINS * 16) as u64
 }
 
-/// All rows: four at a time, then one at a time.
+/// Six rows of two registers each, so that 12 sums, a pair of 16 channels, an activation and a product fill the 16 registers.
+/// The totals stay in memory.
+const ROWS: usize = 6;
+
 #[target_feature(enable = "avx2")]
-fn integer(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
-    let (tiles, rest) = out.as_chunks_mut();
-    let blocks = panel.blocks.len();
-    let (tiled, single) = x.split_at(tiles.len() * 4 * blocks);
-    for (x, out) in tiled.parts(4 * blocks).zip(tiles) {
-        tile::<4>(panel, x, out);
-    }
-    for (x, out) in single.parts(blocks).zip(rest) {
-        tile::<1>(panel, x, core::array::from_mut(out));
-    }
+fn integer(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) {
+    crate::kernels::for_rows!(tile, [1 2 3 4 5 6], panel, x, totals);
 }
 
-/// The product for `ROWS` rows; each weight is loaded once for all of them.
+/// The product for `R` rows: first of the lower 16 channels, then of the upper. Each weight is loaded once for all rows.
 #[target_feature(enable = "avx2")]
-fn tile<const ROWS: usize>(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes; ROWS]) {
-    let mut totals = [[_mm256_setzero_ps(); 2]; ROWS];
-    let blocks = panel.blocks.len();
-    for (index, block) in panel.blocks.iter().enumerate() {
+fn tile<const R: usize>(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes; R]) {
+    for half in 0..2 {
+        let mut x_pairs = x.pairs.as_chunks::<R>().0;
+        let mut x_sums = x.sums.as_chunks::<R>().0.iter();
         // Loops, not closures: those would not be compiled with the level's features.
-        let mut inputs = [&[0; 16]; ROWS];
-        for (input, x) in inputs.iter_mut().zip(x.pairs.iter().skip(index).step_by(blocks)) {
-            *input = x;
-        }
-        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-        for (pair, weights) in block.pairs.iter().enumerate() {
-            let weights = load_pairs(weights);
-            for (sums, x) in sums.iter_mut().zip(inputs) {
-                let x = _mm256_set1_epi32(x[pair]);
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, x));
+        for block in panel.blocks() {
+            let (pairs, behind) = x_pairs.split_at(block.pairs.len());
+            x_pairs = behind;
+            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            for (weights, x) in block.pairs.iter().zip(pairs) {
+                let weights = load_pairs(weights, half);
+                for (sums, x) in sums.iter_mut().zip(x) {
+                    let x = _mm256_set1_epi32(*x);
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, x));
+                    }
                 }
             }
-        }
-        let scales = load(&block.scales);
-        for (row, (totals, sums)) in totals.iter_mut().zip(sums).enumerate() {
-            for (half, ((total, sum), scale)) in totals.iter_mut().zip(sums).zip(scales).enumerate() {
-                let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
-                if let (Some(minima), Some(x_sum)) = (panel.minima.get(index), x.sums.get(row * blocks + index)) {
-                    term = _mm256_sub_ps(term, _mm256_mul_ps(_mm256_set1_ps(*x_sum), load(minima)[half]));
+            let (scales, x_sums) = (load(block.scales, half), x_sums.next());
+            for (row, (total, sums)) in totals.iter_mut().zip(sums).enumerate() {
+                let mut terms = [
+                    _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), scales[0]),
+                    _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), scales[1]),
+                ];
+                if let (Some(minima), Some(x_sums)) = (block.minima, x_sums) {
+                    let (minima, x_sum) = (load(minima, half), _mm256_set1_ps(x_sums[row]));
+                    for (term, minimum) in terms.iter_mut().zip(minima) {
+                        *term = _mm256_sub_ps(*term, _mm256_mul_ps(x_sum, minimum));
+                    }
                 }
-                *total = _mm256_add_ps(*total, term);
+                let so_far = load(total, half);
+                store([_mm256_add_ps(so_far[0], terms[0]), _mm256_add_ps(so_far[1], terms[1])], total, half);
             }
         }
-    }
-    for (out, totals) in out.iter_mut().zip(totals) {
-        store(totals, out);
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn load_pairs(pairs: &[[i16; 2]; 16]) -> [__m256i; 2] {
-    let start: *const __m256i = pairs.as_ptr().cast();
-    // SAFETY: `pairs` is 64 readable bytes; unaligned loads of its two halves stay inside.
+fn load_pairs(pairs: &Pairs, half: usize) -> [__m256i; 2] {
+    let start: *const __m256i = pairs.0.as_chunks::<16>().0[half].as_ptr().cast();
+    // SAFETY: 16 pairs are 64 readable bytes; unaligned loads of their two halves stay inside.
     unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
 }
 
 #[target_feature(enable = "avx2")]
-fn load(lanes: &Lanes) -> [__m256; 2] {
-    let start = lanes.as_ptr();
-    // SAFETY: `lanes` is 16 readable f32; unaligned loads of its two halves stay inside.
+fn load(lanes: &Lanes, half: usize) -> [__m256; 2] {
+    let start = lanes.0.as_chunks::<16>().0[half].as_ptr();
+    // SAFETY: 16 readable f32; unaligned loads of their two halves stay inside.
     unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] }
 }
 
 #[target_feature(enable = "avx2")]
-fn store([low, high]: [__m256; 2], lanes: &mut Lanes) {
-    let start = lanes.as_mut_ptr();
-    // SAFETY: `lanes` is 16 writable f32, borrowed exclusively; unaligned stores to its two halves stay inside.
+fn store([low, high]: [__m256; 2], lanes: &mut Lanes, half: usize) {
+    let start = lanes.0.as_chunks_mut::<16>().0[half].as_mut_ptr();
+    // SAFETY: 16 writable f32, borrowed exclusively; unaligned stores to their two halves stay inside.
     unsafe {
         _mm256_storeu_ps(start, low);
         _mm256_storeu_ps(start.add(8), high);

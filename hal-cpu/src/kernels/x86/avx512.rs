@@ -2,13 +2,15 @@
 
 use core::arch::x86_64::*;
 use core::hint::black_box;
+use core::ops::Range;
 use std::is_x86_feature_detected;
 
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
-use crate::kernels::panel::{Lanes, Pairs, Panel, PanelBlock, pack};
+use crate::kernels::panel::{Lanes, Pairs, Panel};
 use crate::kernels::portable::float;
+use crate::kernels::tiles::{Tile, arrange};
 use crate::scalar::attention::attend;
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
@@ -31,7 +33,7 @@ impl Avx512 {
     }
 }
 
-super::kernels!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", integer, spin);
+super::kernels!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", ROWS, integer, spin);
 
 /// As many chains as hide the latency.
 const CHAINS: usize = 16;
@@ -50,71 +52,74 @@ fn spin(rounds: usize) -> u64 {
     (rounds * CHAINS * 32) as u64
 }
 
-/// All rows: twelve at a time, then four, then one.
+/// Twelve rows of two registers each, so that 24 sums, a pair of every channel and an activation fill the 32 registers. The
+/// totals stay in memory.
+const ROWS: usize = 12;
+/// Pairs of activations that are fetched in advance: 1 KiB.
+const AHEAD: usize = 256;
+
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn integer(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) {
-    let (x, out) = tiles::<12>(panel, x, out);
-    let (x, out) = tiles::<4>(panel, x, out);
-    tiles::<1>(panel, x, out);
+fn integer(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) {
+    crate::kernels::for_rows!(tile, [1 2 3 4 5 6 7 8 9 10 11 12], panel, x, totals);
 }
 
-/// As many tiles of `ROWS` rows as there are; returns the rest.
+/// The product for `R` rows; each weight is loaded once for all of them.
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn tiles<'r, const ROWS: usize>(panel: Panel<'_>, x: Pairs<'r>, out: &'r mut [Lanes]) -> (Pairs<'r>, &'r mut [Lanes]) {
-    let (tiles, rest) = out.as_chunks_mut::<ROWS>();
-    let (tiled, x_rest) = x.split_at(tiles.len() * ROWS * panel.blocks.len());
-    for (x, out) in tiled.parts(ROWS * panel.blocks.len()).zip(tiles) {
-        tile::<ROWS>(panel, x, out);
-    }
-    (x_rest, rest)
-}
-
-/// The product for `ROWS` rows; each weight is loaded once for all of them.
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn tile<const ROWS: usize>(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes; ROWS]) {
-    let mut totals = [_mm512_setzero_ps(); ROWS];
-    let blocks = panel.blocks.len();
-    for (index, block) in panel.blocks.iter().enumerate() {
-        // Loops, not closures: those would not be compiled with the level's features.
-        let mut inputs = [&[0; 16]; ROWS];
-        for (input, x) in inputs.iter_mut().zip(x.pairs.iter().skip(index).step_by(blocks)) {
-            *input = x;
-        }
-        let mut sums = [_mm512_setzero_si512(); ROWS];
-        for (pair, weights) in block.pairs.iter().enumerate() {
+fn tile<const R: usize>(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes; R]) {
+    let mut x_pairs = x.pairs.as_chunks::<R>().0;
+    let mut x_sums = x.sums.as_chunks::<R>().0.iter();
+    // Loops, not closures: those would not be compiled with the level's features.
+    for block in panel.blocks() {
+        let (pairs, behind) = x_pairs.split_at(block.pairs.len());
+        x_pairs = behind;
+        let mut sums = [[_mm512_setzero_si512(); 2]; R];
+        for (weights, x) in block.pairs.iter().zip(pairs) {
+            // It may point behind the batch, where nothing is read.
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i32>().wrapping_add(AHEAD).cast());
             let weights = load_pairs(weights);
-            for (sum, x) in sums.iter_mut().zip(inputs) {
-                *sum = _mm512_dpwssd_epi32(*sum, weights, _mm512_set1_epi32(x[pair]));
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = _mm512_set1_epi32(*x);
+                *sums = [_mm512_dpwssd_epi32(sums[0], weights[0], x), _mm512_dpwssd_epi32(sums[1], weights[1], x)];
             }
         }
-        let scales = load(&block.scales);
-        for (row, (total, sum)) in totals.iter_mut().zip(sums).enumerate() {
-            let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
-            if let (Some(minima), Some(x_sum)) = (panel.minima.get(index), x.sums.get(row * blocks + index)) {
-                term = _mm512_sub_ps(term, _mm512_mul_ps(_mm512_set1_ps(*x_sum), load(minima)));
+        let (scales, x_sums) = (load(block.scales), x_sums.next());
+        for (row, (total, sums)) in totals.iter_mut().zip(sums).enumerate() {
+            let mut terms = [
+                _mm512_mul_ps(_mm512_cvtepi32_ps(sums[0]), scales[0]),
+                _mm512_mul_ps(_mm512_cvtepi32_ps(sums[1]), scales[1]),
+            ];
+            if let (Some(minima), Some(x_sums)) = (block.minima, x_sums) {
+                let (minima, x_sum) = (load(minima), _mm512_set1_ps(x_sums[row]));
+                for (term, minimum) in terms.iter_mut().zip(minima) {
+                    *term = _mm512_sub_ps(*term, _mm512_mul_ps(x_sum, minimum));
+                }
             }
-            *total = _mm512_add_ps(*total, term);
+            let so_far = load(total);
+            store([_mm512_add_ps(so_far[0], terms[0]), _mm512_add_ps(so_far[1], terms[1])], total);
         }
     }
-    for (out, total) in out.iter_mut().zip(totals) {
-        store(total, out);
+}
+
+#[target_feature(enable = "avx512f")]
+fn load_pairs(pairs: &Pairs) -> [__m512i; 2] {
+    let start: *const __m512i = pairs.0.as_ptr().cast();
+    // SAFETY: `pairs` is 128 readable bytes; unaligned loads of its two halves stay inside.
+    unsafe { [_mm512_loadu_si512(start), _mm512_loadu_si512(start.add(1))] }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load(lanes: &Lanes) -> [__m512; 2] {
+    let start = lanes.0.as_ptr();
+    // SAFETY: `lanes` is 32 readable f32; unaligned loads of its two halves stay inside.
+    unsafe { [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(16))] }
+}
+
+#[target_feature(enable = "avx512f")]
+fn store([low, high]: [__m512; 2], lanes: &mut Lanes) {
+    let start = lanes.0.as_mut_ptr();
+    // SAFETY: `lanes` is 32 writable f32, borrowed exclusively; unaligned stores to its two halves stay inside.
+    unsafe {
+        _mm512_storeu_ps(start, low);
+        _mm512_storeu_ps(start.add(16), high);
     }
-}
-
-#[target_feature(enable = "avx512f")]
-fn load_pairs(pairs: &[[i16; 2]; 16]) -> __m512i {
-    // SAFETY: `pairs` is 64 readable bytes, all of an unaligned load.
-    unsafe { _mm512_loadu_si512(pairs.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-fn load(lanes: &Lanes) -> __m512 {
-    // SAFETY: `lanes` is 16 readable f32, all of an unaligned load.
-    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
-}
-
-#[target_feature(enable = "avx512f")]
-fn store(total: __m512, lanes: &mut Lanes) {
-    // SAFETY: `lanes` is 16 writable f32, borrowed exclusively: all of an unaligned store.
-    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), total) }
 }

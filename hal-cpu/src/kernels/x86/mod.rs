@@ -6,23 +6,51 @@
 
 mod avx2;
 mod avx512;
+mod interleave;
+
+use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use core::ops::Range;
+
+use mobiedit_backends::weights::Matrix;
+
+use super::panel::{self, Panel};
 
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 
+#[target_feature(enable = "avx2")]
+fn fetch(bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn pack(weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel) {
+    panel::pack(weight, first, blocks, panel, |levels, pairs| interleave::interleave(levels, pairs));
+}
+
 /// Implements [`Kernels`](crate::kernels::Kernels) for a proof type: each method is the named function inside a function
 /// with the level's target features.
 macro_rules! kernels {
-    ($level:ty, $features:tt, $integer:path, $spin:path) => {
+    ($level:ty, $features:tt, $tile_rows:expr, $integer:path, $spin:path) => {
         impl $crate::kernels::Kernels for $level {
+            fn tile_rows(&self) -> usize {
+                $tile_rows
+            }
+
+            $crate::kernels::x86::kernels!(@ $features, fetch(bytes: &[u8]) -> () = $crate::kernels::x86::fetch);
             $crate::kernels::x86::kernels!(@ $features,
                 quantize(x: &[f32], activation: Activation, out: &mut [i16]) -> f32 = quantize_row);
             $crate::kernels::x86::kernels!(@ $features,
-                pack(weight: Matrix<'_>, first: usize, panel: &mut [PanelBlock], minima: &mut [Lanes]) -> () = pack);
+                arrange(levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]) -> ()
+                    = arrange);
             $crate::kernels::x86::kernels!(@ $features,
-                integer(panel: Panel<'_>, x: Pairs<'_>, out: &mut [Lanes]) -> () = $integer);
+                pack(weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel) -> () = $crate::kernels::x86::pack);
             $crate::kernels::x86::kernels!(@ $features,
-                float(weights: &[f32], x: &[f32], out: &mut [Lanes]) -> () = float);
+                integer(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) -> () = $integer);
+            $crate::kernels::x86::kernels!(@ $features,
+                float(weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]) -> () = float);
             $crate::kernels::x86::kernels!(@ $features,
                 rms_norm(x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]) -> () = rms_norm);
             $crate::kernels::x86::kernels!(@ $features,
