@@ -103,7 +103,9 @@ impl Scale {
 /// numbers are `scale · level − minimum`. All zero for bytes that are no such block.
 #[inline(always)]
 pub fn group_of_32(format: Format, block: &[u8], group: usize, levels: &mut [i8; 32]) -> [Scale; 2] {
-    let Some(([d0, d1, m0, m1, scales @ ..], rest)) = block.split_first_chunk::<16>() else { return Default::default() };
+    let Some(([d0, d1, m0, m1, scales @ ..], rest)) = block.split_first_chunk::<16>() else {
+        return Default::default();
+    };
     let (high, low) = if format == Format::Q5K {
         rest.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]))
     } else {
@@ -112,9 +114,12 @@ pub fn group_of_32(format: Format, block: &[u8], group: usize, levels: &mut [i8;
     // Two groups share 32 bytes: the even one has the low halves.
     let Some(bytes) = low.as_chunks::<32>().0.get(group / 2) else { return Default::default() };
     let shift = group % 2 * 4;
-    for ((level, byte), high) in levels.iter_mut().zip(bytes).zip(high) {
+    // An array of its own: compilers do not see that `levels` and `block` are apart.
+    let mut unpacked = [0; 32];
+    for ((level, byte), high) in unpacked.iter_mut().zip(bytes).zip(high) {
         *level = (byte >> shift & 15) as i8 | ((high >> group & 1) << 4) as i8;
     }
+    *levels = unpacked;
     let (scale, min) = group_scales(scales).get(group).copied().unwrap_or_default();
     [([*d0, *d1], scale), ([*m0, *m1], min)]
         .map(|(half, factor)| Scale { half: f16::from_le_bytes(half), factor: i16::from(factor) })
@@ -147,9 +152,11 @@ pub fn groups_of_16(block: &[u8], pair: usize, levels: &mut [i8; 32]) -> [Scale;
     let Some(low) = low.as_chunks::<32>().0.get(2 * part + run % 2) else { return Default::default() };
     let Some(high) = high.as_chunks::<32>().0.get(part) else { return Default::default() };
     let (low_shift, high_shift) = (run / 2 * 4, run * 2);
-    for ((level, low), high) in levels.iter_mut().zip(low).zip(high) {
+    let mut unpacked = [0; 32];
+    for ((level, low), high) in unpacked.iter_mut().zip(low).zip(high) {
         *level = ((low >> low_shift & 15) | (high >> high_shift & 3) << 4) as i8 - 32;
     }
+    *levels = unpacked;
     let scales = scales.as_chunks::<2>().0.get(pair).copied().unwrap_or_default();
     scales.map(|scale| Scale { half, factor: i16::from(scale as i8) })
 }

@@ -32,11 +32,7 @@ fn range(x: &[f32]) -> f32 {
 fn level(x: f32, scale: f32, most: f32) -> i32 {
     // 1.5 · 2²³: numbers of this size are whole, so adding it rounds, ties to even, without a call; and their bits count.
     const WHOLE: f32 = 12_582_912.0;
-    if scale > 0.0 {
-        ((x / scale).clamp(-most, most) + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
-    } else {
-        0
-    }
+    if scale > 0.0 { ((x / scale).clamp(-most, most) + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32 } else { 0 }
 }
 
 /// A row of activations as int16. Returns the scale, max|x| / 32767: |x − scale · level| ≤ scale / 2, up to f32's rounding.

@@ -32,6 +32,8 @@ use mobiedit_backends::moving;
 const WORTH: usize = 1 << 16;
 /// Blocks of inputs whose panel, 32 KiB, stays in the first cache while all rows are multiplied by it.
 const DEPTH: usize = 16;
+/// Bytes of activations that stay in the second cache, beside products.
+const CACHED: usize = 1 << 19;
 /// Panels that a thread multiplies with the same inputs, one after the other.
 const GROUP: usize = 4;
 /// Channels of a linear layer that are multiplied before their products are collected.
@@ -248,7 +250,7 @@ impl Batch {
         });
     }
 
-    /// Products with panels of integer weights: some inputs of all of them, then the next.
+    /// Products with panels of integer weights. Each panel's next part is fetched while all rows are multiplied by the last.
     fn integer<'o>(
         &self,
         kernels: &dyn Kernels,
@@ -257,25 +259,28 @@ impl Batch {
         panel: &mut Panel,
     ) {
         let mut panels: Vec<_> = panels.collect();
-        let first = panels.first().map_or(0, |(_, channel)| *channel);
         for (out, _) in &mut panels {
             out.fill(Lanes::ZERO);
         }
-        for part in 0..self.tiles.parts() {
-            let blocks = self.tiles.blocks(part);
-            for at in 0..panels.len() {
-                let next = panels.get(at + 1).map(|(_, channel)| (*channel, blocks.clone()));
-                let next = next.unwrap_or((first, self.tiles.blocks(part + 1)));
-                let Some((out, channel)) = panels.get_mut(at) else { continue };
-                kernels.pack(weight, *channel, blocks.clone(), panel);
-                let tiles = self.tiles.of_part(part).zip(out.chunks_mut(self.tiles.tile_rows()));
-                let fetched = CHANNELS.div_ceil(tiles.len());
-                for ((tile, totals), channel) in tiles.zip((next.0..).step_by(fetched)) {
-                    for channel in channel..(channel + fetched).min(next.0 + CHANNELS) {
-                        kernels.fetch(bytes_of(weight, channel, next.1.clone()));
-                    }
-                    kernels.integer(panel, tile, totals);
+        let (count, parts) = (panels.len(), self.tiles.parts());
+        // A part of all panels while the cache has that part of the activations; panel by panel if it has them all.
+        let at = |step: usize| {
+            if self.tiles.bytes() > CACHED { (step % count, step / count) } else { (step / parts, step % parts) }
+        };
+        let channels: Vec<_> = panels.iter().map(|(_, channel)| *channel).collect();
+        for step in 0..count * parts {
+            let (which, part) = at(step);
+            let Some((out, channel)) = panels.get_mut(which) else { continue };
+            kernels.pack(weight, *channel, self.tiles.blocks(part), panel);
+            let tiles = self.tiles.of_part(part).zip(out.chunks_mut(self.tiles.tile_rows()));
+            let (which, part) = at(step + 1);
+            let (next, blocks) = (channels.get(which).copied().unwrap_or(weight.rows()), self.tiles.blocks(part));
+            let fetched = CHANNELS.div_ceil(tiles.len());
+            for ((tile, totals), first) in tiles.zip((0..).step_by(fetched)) {
+                for channel in first..(first + fetched).min(CHANNELS) {
+                    kernels.fetch(bytes_of(weight, next + channel, blocks.clone()));
                 }
+                kernels.integer(panel, tile, totals);
             }
         }
     }

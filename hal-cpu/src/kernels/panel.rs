@@ -74,38 +74,70 @@ pub(crate) fn pack(
     for (row, channel) in rows.iter_mut().zip(first..) {
         *row = weight.row(channel);
     }
-    let scales_of_block = if format == Format::Q6K { 2 } else { 1 };
     panel.pairs.resize(blocks.len() * BLOCK / 2, Pairs([[0; 2]; CHANNELS]));
-    panel.scales.resize(blocks.len() * scales_of_block, Lanes::ZERO);
+    panel.scales.resize(blocks.len() * if format == Format::Q6K { 2 } else { 1 }, Lanes::ZERO);
     panel.minima.resize(if has_minima(format) { blocks.len() } else { 0 }, Lanes::ZERO);
-    let parts = panel.pairs.as_chunks_mut().0.iter_mut().zip(panel.scales.chunks_exact_mut(scales_of_block));
-    let mut minima = panel.minima.iter_mut();
-    let mut levels = [[0; BLOCK]; CHANNELS];
-    let (in_block, block_bytes) = (format.block_len() / BLOCK, format.block_bytes());
-    for ((pairs, scales), index) in parts.zip(blocks) {
-        let (start, part) = (index / in_block * block_bytes, index % in_block);
-        let mut halves = [[f16::ZERO; CHANNELS]; 2];
-        let mut factors = [[1.0; CHANNELS]; 2];
-        for (channel, (row, levels)) in rows.iter().zip(&mut levels).enumerate() {
-            let block = row.get(start..start + block_bytes).unwrap_or(&[]);
-            let parts = match format {
-                Format::Q4K | Format::Q5K => group_of_32(format, block, part, levels),
-                Format::Q6K => groups_of_16(block, part, levels),
-                _ => [Scale { half: unpack_block(format, block, levels), factor: 1 }, Scale::default()],
-            };
-            for ((halves, factors), part) in halves.iter_mut().zip(&mut factors).zip(parts) {
-                (halves[channel], factors[channel]) = (part.half, f32::from(part.factor));
-            }
+    // A closure for each format: inside of them, the format is known.
+    let source = Source { rows, format, blocks };
+    match format {
+        Format::Q8_0 => source.pack(panel, interleave, |block, _, levels| [of_32(Format::Q8_0, block, levels)]),
+        Format::Q4K => {
+            source.pack(panel, interleave, |block, group, levels| group_of_32(Format::Q4K, block, group, levels))
         }
-        // Scale and minimum, or the scales of both halves.
-        let places = scales.iter_mut().chain(minima.next());
-        for ((place, halves), factors) in places.zip(&halves).zip(&factors) {
-            halves.convert_to_f32_slice(&mut place.0);
-            for (number, factor) in place.0.iter_mut().zip(factors) {
-                *number *= factor;
-            }
+        Format::Q5K => {
+            source.pack(panel, interleave, |block, group, levels| group_of_32(Format::Q5K, block, group, levels))
         }
-        interleave(&levels, pairs);
+        Format::Q6K => source.pack(panel, interleave, groups_of_16),
+        _ => source.pack(panel, interleave, |block, _, levels| [of_32(format, block, levels)]),
+    }
+}
+
+#[inline(always)]
+fn of_32(format: Format, block: &[u8], levels: &mut [i8; BLOCK]) -> Scale {
+    Scale { half: unpack_block(format, block, levels), factor: 1 }
+}
+
+/// What a panel is packed from.
+struct Source<'w> {
+    rows: [&'w [u8]; CHANNELS],
+    format: Format,
+    blocks: Range<usize>,
+}
+
+impl Source<'_> {
+    /// `unpack` writes a row's 32 levels of a block's part and returns their scale, and their minimum or the scale of the second half.
+    #[inline(always)]
+    fn pack<const SCALES: usize>(
+        self,
+        panel: &mut Panel,
+        interleave: impl Fn(&[[i8; BLOCK]; CHANNELS], &mut [Pairs; BLOCK / 2]),
+        unpack: impl Fn(&[u8], usize, &mut [i8; BLOCK]) -> [Scale; SCALES],
+    ) {
+        let Self { rows, format, blocks } = self;
+        let (in_block, block_bytes) = (format.block_len() / BLOCK, format.block_bytes());
+        let scales_of_block = panel.scales.len() / blocks.len().max(1);
+        let scales = panel.scales.chunks_exact_mut(scales_of_block.max(1));
+        let mut minima = panel.minima.iter_mut();
+        let mut levels = [[0; BLOCK]; CHANNELS];
+        for ((pairs, scales), index) in panel.pairs.as_chunks_mut().0.iter_mut().zip(scales).zip(blocks) {
+            let (start, part) = (index / in_block * block_bytes, index % in_block);
+            let mut halves = [[f16::ZERO; CHANNELS]; SCALES];
+            let mut factors = [[0.0; CHANNELS]; SCALES];
+            for (channel, (row, levels)) in rows.iter().zip(&mut levels).enumerate() {
+                let unpacked = unpack(row.get(start..start + block_bytes).unwrap_or(&[]), part, levels);
+                for ((halves, factors), scale) in halves.iter_mut().zip(&mut factors).zip(unpacked) {
+                    (halves[channel], factors[channel]) = (scale.half, f32::from(scale.factor));
+                }
+            }
+            let places = scales.iter_mut().chain(minima.next());
+            for ((place, halves), factors) in places.zip(&halves).zip(&factors) {
+                halves.convert_to_f32_slice(&mut place.0);
+                for (number, factor) in place.0.iter_mut().zip(factors) {
+                    *number *= factor;
+                }
+            }
+            interleave(&levels, pairs);
+        }
     }
 }
 

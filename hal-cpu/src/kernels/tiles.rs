@@ -74,6 +74,11 @@ impl Tiles {
         });
     }
 
+    /// Bytes of all parts.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.pairs)
+    }
+
     /// How many parts there are.
     pub(crate) fn parts(&self) -> usize {
         self.sums.len().div_ceil((self.part_blocks * self.rows).max(1))
@@ -82,7 +87,8 @@ impl Tiles {
     /// A part's blocks.
     pub(crate) fn blocks(&self, part: usize) -> Range<usize> {
         let first = part * self.part_blocks;
-        first..(first + self.part_blocks).min(self.sums.len() / self.rows.max(1))
+        let blocks = self.sums.len() / self.rows.max(1);
+        first.min(blocks)..(first + self.part_blocks).min(blocks)
     }
 
     /// A part's tiles.

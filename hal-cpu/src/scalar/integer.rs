@@ -26,16 +26,19 @@ pub fn unpack_row(format: Format, bytes: &[u8], levels: &mut [i8], scales: &mut 
 #[inline(always)]
 pub(crate) fn unpack_block(format: Format, block: &[u8], levels: &mut [i8; BLOCK]) -> f16 {
     let [low, high, packed @ ..] = block else { return f16::ZERO };
+    // An array of its own: compilers do not see that `levels` and `block` are apart.
+    let mut unpacked = [0; BLOCK];
     if format == Format::Q8_0 {
-        for (level, byte) in levels.iter_mut().zip(packed) {
+        for (level, byte) in unpacked.iter_mut().zip(packed) {
             *level = *byte as i8;
         }
     } else {
-        let (first, second) = levels.split_at_mut(BLOCK / 2);
+        let (first, second) = unpacked.split_at_mut(BLOCK / 2);
         for ((first, second), byte) in first.iter_mut().zip(second).zip(packed) {
             (*first, *second) = ((byte & 15) as i8 - 8, (byte >> 4) as i8 - 8);
         }
     }
+    *levels = unpacked;
     f16::from_le_bytes([*low, *high])
 }
 

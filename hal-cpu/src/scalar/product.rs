@@ -10,9 +10,7 @@ use mobiedit_backends::op::Activation;
 use mobiedit_backends::quant::{quantize_row_i16, quantize_row_i16_static};
 use mobiedit_backends::weights::{Format, Matrix};
 
-use super::integer::{
-    BLOCK, has_minima, products_of_blocks, products_with_minima, unpack_groups_of_16, unpack_minima,
-};
+use super::integer::{BLOCK, has_minima, products_of_blocks, products_with_minima, unpack_groups_of_16, unpack_minima};
 #[cfg(not(all(feature = "hvx", target_arch = "hexagon")))]
 use super::integer::{integer_products, unpack_row};
 use super::sums::dot;
