@@ -377,6 +377,8 @@ pub(crate) enum BenchCommand {
     Ablation(BenchRunArgs),
     /// What a step costs at the size of a real model, with random weights, beside what this machine can do at most
     Scale(ScaleArgs),
+    /// How the cost of a step grows with rows, prompts, directions, layers and the model, with random weights
+    Growth(GrowthArgs),
 }
 
 /// What the matrices of a synthetic model are stored in.
@@ -416,6 +418,33 @@ pub(crate) struct ScaleArgs {
     /// Where the model's file is kept: up to 3.3 GB
     #[arg(long, value_name = "DIR", default_value = "target/scale")]
     pub(crate) dir: PathBuf,
+    /// Rows of a forward pass at once
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows: u32,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrowthArgs {
+    /// The architectures: all is varied on the first
+    #[arg(long, value_delimiter = ',', default_value = "qwen2.5-0.5b,qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
+    pub(crate) shapes: Vec<String>,
+    /// What their matrices are stored in
+    #[arg(long, value_enum, default_value_t = QuantArg::Q8_0)]
+    pub(crate) quant: QuantArg,
+    /// Steps that are measured of each size
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) steps: u32,
+    /// Where the models' files are kept: up to 3.3 GB each
+    #[arg(long, value_name = "DIR", default_value = "target/scale")]
+    pub(crate) dir: PathBuf,
+    /// The plot
+    #[arg(long, value_name = "FILE", default_value = "target/scale/growth.svg")]
+    pub(crate) out: PathBuf,
     /// Rows of a forward pass at once
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rows: u32,

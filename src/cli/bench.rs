@@ -147,6 +147,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
         BenchCommand::Edit(args) => compare("edit", args, presets()),
         BenchCommand::Ablation(args) => compare("ablation", args, ablation()),
         BenchCommand::Scale(args) => scale::run(args),
+        BenchCommand::Growth(args) => scale::growth(args),
     }
 }
 

@@ -4,7 +4,7 @@
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
 //! - What is measured once: [`calibration`], over a [`text`].
-//! - Many edits to measure: [`eval`].
+//! - Many edits to measure: [`eval`]; what steps cost as they grow: [`growth`]; both drawn with [`plot`].
 //! - What the process takes: [`memory`].
 //! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's
 //!   [`identity`](mobiedit_backends::identity).
@@ -19,6 +19,7 @@ pub mod edits;
 pub mod eval;
 pub mod export;
 pub mod gguf_file;
+pub mod growth;
 pub mod heat_map;
 pub mod journal;
 mod locked;
@@ -26,6 +27,7 @@ pub mod map;
 pub mod memory;
 pub mod model_file;
 pub mod multiplied;
+pub mod plot;
 pub mod prompts;
 mod scored_bpe;
 pub mod search;

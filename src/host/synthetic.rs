@@ -155,10 +155,13 @@ impl Shape {
             ("attention.key_length", self.head_dim),
             ("attention.value_length", self.head_dim),
             ("rope.dimension_count", self.head_dim),
+            ("vocab_size", self.vocab),
         ];
         let start = Metadata::default()
             .string("general.architecture", self.architecture)
-            .string("general.name", &format!("{} with random weights", self.name));
+            .string("general.name", &format!("{} with random weights", self.name))
+            // What llama.cpp calls a model without a tokenizer.
+            .string("tokenizer.ggml.model", "no_vocab");
         numbers
             .into_iter()
             .fold(start, |metadata, (name, number)| metadata.number(&key(name), number as u32))

@@ -3,9 +3,9 @@
 use plotters::prelude::*;
 
 use super::curves::searches;
-use super::plot::{Area, DrawError, Plot, WIDTH, colour, faint, ink, mesh, name, percent, plain};
 use super::{ReportError, Run};
 use crate::host::eval::summary::Summary;
+use crate::host::plot::{Area, DrawError, Plot, WIDTH, colour, faint, ink, mesh, name, percent, plain};
 
 /// Bars of a histogram.
 const BINS: usize = 30;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use plotters::prelude::*;
 
-use super::plot::{DrawError, Plot, colour, legend, log_range, mesh, name, percent, plain};
 use super::{ReportError, Run};
 use crate::host::eval::line::Cost;
 use crate::host::eval::summary::quantile;
+use crate::host::plot::{DrawError, Plot, colour, legend, log_range, mesh, name, percent, plain};
 
 const HEIGHT: u32 = 400;
 /// Places along the passes where losses are compared.

@@ -2,9 +2,9 @@
 
 use super::Run;
 use super::paper::{PUBLISHED, Published};
-use super::plot::Plot;
 use crate::host::eval::line::{Answer, Kept, Line};
 use crate::host::eval::summary::{Group, Score, Spread, Summary, number, percent};
+use crate::host::plot::Plot;
 
 const STYLE: &str = include_str!("style.css");
 

@@ -7,7 +7,6 @@ mod bars;
 mod curves;
 mod html;
 mod paper;
-mod plot;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::line::Line;
 use super::summary::Summary;
 use crate::host::atomic_file;
+use crate::host::plot::PlotError;
 
 /// One run over a dataset.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,8 +49,8 @@ pub struct Drift {
 #[non_exhaustive]
 pub enum ReportError {
     /// A plot cannot be drawn.
-    #[error("a plot cannot be drawn: {0}")]
-    Plot(String),
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// A file cannot be written.
     #[error("{} cannot be written: {source}", path.display())]
     File {

@@ -9,10 +9,13 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
-use super::ReportError;
+/// Why a plot cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("a plot cannot be drawn: {0}")]
+pub struct PlotError(String);
 
 /// Pixels of a plot's width.
-pub(super) const WIDTH: u32 = 860;
+pub(crate) const WIDTH: u32 = 860;
 /// Pixels of a legend's line.
 const LEGEND_LINE: i32 = 20;
 /// About the width of a letter of a label.
@@ -36,33 +39,33 @@ const COLOURS: [RGBColor; 8] = [
 const STYLE: &str = "<style>svg{color:#1f2328;background:#fff}\
     @media (prefers-color-scheme:dark){svg{color:#dfe3e8;background:#16191d}}</style>";
 
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-pub(super) type DrawError = DrawingAreaErrorKind<std::io::Error>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
-impl<E: Error + Send + Sync> From<DrawingAreaErrorKind<E>> for ReportError {
+impl<E: Error + Send + Sync> From<DrawingAreaErrorKind<E>> for PlotError {
     fn from(error: DrawingAreaErrorKind<E>) -> Self {
-        Self::Plot(error.to_string())
+        Self(error.to_string())
     }
 }
 
 /// A finished plot.
 #[derive(Debug)]
-pub(super) struct Plot {
+pub(crate) struct Plot {
     /// What it shows, in few words.
-    pub(super) title: &'static str,
+    pub(crate) title: &'static str,
     /// How to read it.
-    pub(super) caption: String,
+    pub(crate) caption: String,
     svg: String,
 }
 
 impl Plot {
     /// Draws on an area of [`WIDTH`] by `height`.
-    pub(super) fn draw(
+    pub(crate) fn draw(
         title: &'static str,
         caption: impl Into<String>,
         height: u32,
         paint: impl FnOnce(&Area<'_>) -> Result<(), DrawError>,
-    ) -> Result<Self, ReportError> {
+    ) -> Result<Self, PlotError> {
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
@@ -74,12 +77,12 @@ impl Plot {
     }
 
     /// For inside a page, which gives the colours.
-    pub(super) fn inline(&self) -> String {
+    pub(crate) fn inline(&self) -> String {
         self.svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", "")
     }
 
     /// For a file of its own.
-    pub(super) fn standalone(&self) -> String {
+    pub(crate) fn standalone(&self) -> String {
         match self.svg.split_once(">\n") {
             Some((open, rest)) => format!("{open}>\n{STYLE}\n{rest}"),
             None => self.svg.clone(),
@@ -88,22 +91,22 @@ impl Plot {
 }
 
 /// The colour of the run with this place in the list.
-pub(super) fn colour(run: usize) -> RGBColor {
+pub(crate) fn colour(run: usize) -> RGBColor {
     COLOURS.get(run % COLOURS.len()).copied().unwrap_or(INK)
 }
 
 /// Text in ink.
-pub(super) fn ink(size: u32) -> TextStyle<'static> {
+pub(crate) fn ink(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
 /// The same, faint: for lines and frames.
-pub(super) fn faint(opacity: f64) -> ShapeStyle {
+pub(crate) fn faint(opacity: f64) -> ShapeStyle {
     INK.mix(opacity).stroke_width(1)
 }
 
 /// A name as a plot shows it: short, and without characters that no XML file may have.
-pub(super) fn name(name: &str) -> String {
+pub(crate) fn name(name: &str) -> String {
     let shown = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
     let mut short: String = name.chars().filter(shown).take(LONGEST_NAME).collect();
     if name.chars().filter(shown).nth(LONGEST_NAME).is_some() {
@@ -114,7 +117,7 @@ pub(super) fn name(name: &str) -> String {
 }
 
 /// Draws a legend at the top of an area, over as many lines as it takes; hands back what is left below.
-pub(super) fn legend<'a>(area: &Area<'a>, names: &[(usize, String)]) -> Result<Area<'a>, DrawError> {
+pub(crate) fn legend<'a>(area: &Area<'a>, names: &[(usize, String)]) -> Result<Area<'a>, DrawError> {
     let (width, _) = area.dim_in_pixel();
     let (mut x, mut y) = (56, 8);
     for (run, text) in names {
@@ -131,7 +134,7 @@ pub(super) fn legend<'a>(area: &Area<'a>, names: &[(usize, String)]) -> Result<A
 }
 
 /// Axes with labels, grid lines in faint ink, and the axes' names.
-pub(super) fn mesh<'a, X, Y>(
+pub(crate) fn mesh<'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'_>, Cartesian2d<X, Y>>,
     names: [&str; 2],
     x_label: &dyn Fn(&X::ValueType) -> String,
@@ -160,12 +163,12 @@ where
 }
 
 /// A share as a percentage.
-pub(super) fn percent(share: &f64) -> String {
+pub(crate) fn percent(share: &f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
 /// A count, or a number of the order of a loss.
-pub(super) fn plain(number: &f64) -> String {
+pub(crate) fn plain(number: &f64) -> String {
     match number.abs() {
         n if n >= 1.0 || n == 0.0 => format!("{number:.0}"),
         n if n >= 0.1 => format!("{number:.1}"),
@@ -175,7 +178,7 @@ pub(super) fn plain(number: &f64) -> String {
 }
 
 /// From the smallest to the largest of `numbers`, with room for a logarithmic axis; `None` without numbers.
-pub(super) fn log_range(numbers: impl Iterator<Item = f64>) -> Option<Range<f64>> {
+pub(crate) fn log_range(numbers: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     let (low, high) = numbers.fold((f64::INFINITY, 0.0_f64), |(low, high), n| (low.min(n), high.max(n)));
     (low > 0.0 && high > 0.0).then(|| low * 0.9..high.max(low * 2.0) * 1.1)
 }
