@@ -3,7 +3,7 @@
 #![cfg(feature = "std")]
 
 use mobiedit_backends::device::{Device, Memory};
-use mobiedit_backends::op::{Activation, Op, Pool, Slot};
+use mobiedit_backends::op::{Activation, Op, Pool, Rows, Segment, Slot};
 use mobiedit_backends::weights::{Format, Matrix};
 use mobiedit_hal_cpu::{Cpu, FastCpu, Level, Scratch, ScratchBuffers, ScratchLens};
 use rand_core::{Rng, SeedableRng};
@@ -82,6 +82,42 @@ fn any_number_of_outputs() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
     for outputs in [1, 31, 32, 33, 64, 127, 129, 511, 512, 513, 1100] {
         same_bits(3, 256, outputs, &mut random);
+    }
+}
+
+/// Four heads of which two share keys, over cached positions and own ones.
+#[test]
+fn attention_over_any_number_of_positions() {
+    const HEADS: [usize; 3] = [4, 2, 24];
+    let [heads, kv_heads, head_dim] = HEADS;
+    let (width, kv) = (heads * head_dim, kv_heads * head_dim);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
+    let mut numbers =
+        |len: usize| -> Vec<f32> { (0..len).map(|_| random.next_u32() as f32 / u32::MAX as f32 - 0.5).collect() };
+    for (rows, cached) in (1..=9).flat_map(|rows| (0..=9).map(move |cached| (rows, cached))) {
+        let input = numbers(rows * (width + 2 * kv));
+        let mut cache = numbers(2 * cached * kv);
+        let slot = |start, len| Slot { pool: Pool::Work, start, len };
+        let [q, k, v] = [slot(0, rows * width), slot(rows * width, rows * kv), slot(rows * (width + kv), rows * kv)];
+        let out = slot(input.len(), rows * width);
+        let segments = [Segment { row: 0, rows, cached, keys: 0, values: cached * kv, stride: 0 }];
+        let rows = Rows { copies: 1, segments: &segments };
+        let op = Op::Attention { q, k, v, rows, cache_layer: 0, heads, kv_heads, head_dim, out };
+        let mut run = |device: &mut dyn FnMut(&mut Memory<'_>, &Op<'_>)| -> Vec<u32> {
+            let mut work = input.clone();
+            work.resize(out.start + out.len, f32::NAN);
+            device(&mut Memory { work: &mut work, cache: &mut cache }, &op);
+            work.drain(..out.start);
+            work.iter().map(|x| x.to_bits()).collect()
+        };
+        let mut buffers = ScratchBuffers::new(ScratchLens::with(1, 18, 1));
+        let mut scalar = Cpu::new(buffers.lend());
+        let expected = run(&mut |memory, op| scalar.run(memory, &[*op]).unwrap());
+        assert!(expected.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        for mut cpu in Level::ALL.into_iter().filter_map(FastCpu::with_level) {
+            let got = run(&mut |memory, op| cpu.run(memory, &[*op]).unwrap());
+            assert_eq!(got, expected, "{:?}, {segments:?}", cpu.level());
+        }
     }
 }
 

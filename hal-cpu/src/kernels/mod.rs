@@ -10,6 +10,7 @@ use mobiedit_backends::weights::Matrix;
 use crate::scalar::readout::Statistics;
 use mobiedit_backends::checked::AttentionInputs;
 
+pub(crate) mod attention;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 pub(crate) mod neon;
 pub(crate) mod panel;

@@ -12,7 +12,7 @@ use super::tiles::{Tile, arrange};
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
 use crate::scalar::sums::dots;
-use crate::scalar::{attention, rms_norm, swiglu};
+use crate::scalar::{rms_norm, swiglu};
 use mobiedit_backends::checked::AttentionInputs;
 
 /// No instruction beyond the target's baseline.
@@ -60,7 +60,7 @@ impl Kernels for Portable {
     }
 
     fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]) {
-        attention::attend(inputs, row, scores, out);
+        super::attention::attend(inputs, row, scores, out);
     }
 
     fn spin(&self, rounds: usize) -> u64 {

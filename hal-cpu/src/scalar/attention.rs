@@ -36,7 +36,7 @@ pub(crate) fn attend(inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32
 
 /// `x ← e^(x − max) / Σ e^(x − max)`, summed in ascending order.
 #[inline(always)]
-fn softmax(x: &mut [f32]) {
+pub(crate) fn softmax(x: &mut [f32]) {
     let most = max(x);
     for x in x.iter_mut() {
         *x = exp(*x - most);

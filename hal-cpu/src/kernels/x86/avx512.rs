@@ -8,10 +8,10 @@ use std::is_x86_feature_detected;
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
+use crate::kernels::attention::attend;
 use crate::kernels::panel::{Lanes, Pairs, Panel};
 use crate::kernels::portable::float;
 use crate::kernels::tiles::{Tile, arrange};
-use crate::scalar::attention::attend;
 use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
 use crate::scalar::rms_norm::rms_norm;
