@@ -63,6 +63,26 @@ fn an_edit_is_made_kept_applied_and_undone() {
 }
 
 #[test]
+fn an_edited_fact_can_be_edited_again_in_the_same_words_and_in_others() {
+    let place = Place::new();
+    let says = |place: &Place, prompt: &str| {
+        let generated = place.json(0, &["generate", "--prompt", prompt]);
+        generated["text"].as_str().unwrap().trim().split(['.', ' ']).next().unwrap().to_owned()
+    };
+    place.json(0, &EDIT);
+    let again = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Berlin"];
+    assert_eq!(place.json(0, &again)["answer_before"], "Rome");
+    assert_eq!(says(&place, "The capital of France is"), "Berlin");
+    let reworded = ["edit", "--prompt", "{}'s capital city is", "--subject", "France", "--target", "Madrid"];
+    assert_eq!(place.json(0, &reworded)["answer_after"], "Madrid");
+    assert_eq!(says(&place, "France's capital city is"), "Madrid");
+    place.json(0, &["undo", "e3"]);
+    assert_eq!(says(&place, "The capital of France is"), "Berlin");
+    place.json(0, &["undo", "e2"]);
+    assert_eq!(says(&place, "The capital of France is"), "Rome");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_in_less_memory() {
     let (first, second) = (Place::new(), Place::new());
     first.json(0, &EDIT);

@@ -89,7 +89,7 @@ pub struct Config {
     /// What C is in equation (6).
     pub covariance: Covariance,
     /// Whether u keeps off the patches that are applied already: it is made C-orthogonal to each of theirs, so that uᵀk = 0 at
-    /// the keys which those look for.
+    /// the keys which those look for. One that looks for the very same key, as when a fact is edited again, is not kept off.
     pub apart: bool,
     /// What v* is in equation (6).
     pub anchor: Anchor,

@@ -60,17 +60,25 @@ pub(crate) fn solve(samples: &[f16], key: &[f32], ridge: f32, iterations: u32, s
     }
 }
 
+/// Above this squared cosine, in the norm of C, two patches look for the same key. A fact's rephrasings are below it.
+const SAME_KEY: f32 = 0.9;
+
 /// Takes from `u` what another patch's u, `earlier`, has of it in the norm of C: afterwards earlierᵀ C u = 0, and u is 0 at the key
-/// C · earlier that the other looks for. `image`, `(d_ff)`, is scratch.
+/// C · earlier that the other looks for. A `u` that looks for that key itself is left as it is: the fact is edited again, and next to
+/// nothing would be left of it. `image`, `(d_ff)`, is scratch.
 pub(crate) fn keep_off(covariance: Covariance, samples: &[f16], earlier: &[f32], image: &mut [f32], u: &mut [f32]) {
-    match covariance {
+    let times = |x: &[f32], image: &mut [f32]| match covariance {
         Covariance::Samples { ridge, .. } if !samples.is_empty() => {
-            Matrix::new(samples, u.len(), ridge).times(earlier, image);
+            Matrix::new(samples, x.len(), ridge).times(x, image);
         }
-        _ => copy(earlier, image),
-    }
+        _ => copy(x, image),
+    };
+    times(u, image);
+    let square = dot(image, u);
+    times(earlier, image);
     let share = dot(image, u) / dot(image, earlier);
-    if share.is_finite() {
+    let same_key = share * dot(image, u) > SAME_KEY * square;
+    if share.is_finite() && !same_key {
         axpy(-share, earlier, u);
     }
 }
