@@ -74,3 +74,60 @@ macro_rules! for_rows {
 }
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use for_rows;
+
+/// Without threads, so that Miri can run it: `RUSTFLAGS="-C target-feature=+avx2" cargo +nightly miri test -p mobiedit-hal-cpu
+/// --features std kernels`.
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use mobiedit_backends::weights::Format;
+
+    use super::portable::Portable;
+    use super::*;
+    use crate::dispatch::Level;
+    use crate::scalar::integer::BLOCK;
+
+    const BLOCKS: usize = 8;
+    const WIDTH: usize = BLOCKS * BLOCK;
+
+    /// A tile of so many rows times a panel of 30 channels and two that are not there.
+    fn product(kernels: &dyn Kernels, format: Format, rows: usize) -> Vec<Lanes> {
+        let number = |seed: usize| (seed * 7919 % 65_521) as u8;
+        let mut bytes: Vec<u8> = (0..30 * WIDTH / format.block_len() * format.block_bytes()).map(number).collect();
+        for block in bytes.chunks_exact_mut(format.block_bytes()) {
+            let last = block.len() - 1;
+            for at in [1, 3, last] {
+                block[at] = block[at] & 0x9f | 0x18;
+            }
+        }
+        let weight = Matrix::new(format, 30, WIDTH, &bytes).unwrap();
+        let levels: Vec<i16> = (0..rows * WIDTH).map(|at| (at * 31_337 % 65_535) as i16).collect();
+        // Two blocks more than are multiplied, of a wider row.
+        let columns = BLOCK..WIDTH - BLOCK;
+        let (mut pairs, mut sums) = (vec![0; rows * columns.len() / 2], vec![0.0; rows * columns.len() / BLOCK]);
+        kernels.arrange(&levels, WIDTH, columns, &mut pairs, &mut sums);
+        let mut panel = Panel::default();
+        kernels.pack(weight, 0, 1..BLOCKS - 1, &mut panel);
+        let mut totals = vec![Lanes::ZERO; rows];
+        kernels.integer(&panel, Tile { rows, pairs: &pairs, sums: &sums }, &mut totals);
+        totals
+    }
+
+    #[test]
+    fn every_level_multiplies_a_tile_to_the_same_bits() {
+        for format in [Format::Q8_0, Format::Q4_0, Format::Q4K, Format::Q5K, Format::Q6K] {
+            for kernels in Level::ALL.into_iter().filter_map(Level::kernels) {
+                for rows in [1, 2, kernels.tile_rows()] {
+                    let bits = |lanes: Vec<Lanes>| lanes.iter().map(|l| l.0.map(f32::to_bits)).collect::<Vec<_>>();
+                    let [got, expected] = [&*kernels, &Portable].map(|k| bits(product(k, format, rows)));
+                    assert!(
+                        got.as_flattened().iter().any(|bits| *bits != 0) && got == expected,
+                        "{format:?}, {rows} rows"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -41,7 +41,7 @@ struct Size {
     layer: usize,
 }
 
-const BASE: Size = Size { prompts: 7, tokens: 16, directions: 5, batch: usize::MAX, layer: 1 };
+const BASE: Size = Size { prompts: 7, tokens: 16, directions: 5, batch: OURS.batch, layer: 1 };
 
 #[derive(Serialize)]
 struct Report<'r> {
@@ -61,16 +61,17 @@ pub(crate) fn run(args: &GrowthArgs) -> anyhow::Result<Status> {
 
 fn measure(args: &GrowthArgs) -> anyhow::Result<()> {
     let cpu = FastCpu::detect();
-    let peak = cpu.peak(0.5);
+    let before = cpu.peak(0.5);
     let mut points = Vec::new();
     for (at, name) in args.shapes.iter().enumerate() {
         // All series on the first model; of the others, one step of the same size.
         let series = if at == 0 { series() } else { Vec::new() };
         for (varied, value, size) in series.into_iter().chain([("model", name.clone(), BASE)]) {
-            points.push(point(args, name, varied, value, size, peak)?);
+            points.push(point(args, name, varied, value, size)?);
         }
     }
     points.sort_by_key(|point| point.varied == "model");
+    let peak = before.max(cpu.peak(0.5));
     growth::write(&args.out, &points, peak)?;
     let (level, threads) = (format!("{:?}", cpu.level()), rayon::current_num_threads());
     let plot = &args.out;
@@ -84,7 +85,7 @@ fn series() -> Vec<(&'static str, String, Size)> {
     let mut vary = |varied, values: &[usize], size: fn(usize) -> Size| {
         all.extend(values.iter().map(|value| (varied, value.to_string(), size(*value))));
     };
-    vary("prompts", &[1, 2, 4, 7, 14, 28], |prompts| Size { prompts, ..BASE });
+    vary("prompts", &[1, 2, 4, 7, 14], |prompts| Size { prompts, ..BASE });
     vary("tokens", &[12, 14, 16, 24, 32, 48], |tokens| Size { tokens, ..BASE });
     vary("directions", &[1, 2, 5, 10, 20], |directions| Size { directions, ..BASE });
     vary("candidates at once", &[1, 2, 5, 10], |batch| Size { batch, ..BASE });
@@ -92,14 +93,7 @@ fn series() -> Vec<(&'static str, String, Size)> {
     all
 }
 
-fn point(
-    args: &GrowthArgs,
-    shape: &str,
-    varied: &'static str,
-    value: String,
-    size: Size,
-    peak: f64,
-) -> anyhow::Result<Point> {
+fn point(args: &GrowthArgs, shape: &str, varied: &'static str, value: String, size: Size) -> anyhow::Result<Point> {
     let shape = workload::shape(shape)?;
     let model = ModelFile::open(Some(&workload::file(shape, args.quant, &args.dir)?))?;
     let texts = Texts::random(shape.vocab, size.prompts, size.tokens);
@@ -113,7 +107,7 @@ fn point(
         let mut transformer = Transformer::new(*model, device, Precision::W8A16, &mut work, &mut patches);
         let problem = Problem::new(&spec, spec.layers * size.layer / 8, &prompts, texts.target())?;
         let way = Way { name: varied, config, cached: true, slow: false };
-        let (cost, _) = way.measure(&mut transformer, problem, args.steps, peak)?;
+        let (cost, _) = way.measure(&mut transformer, problem, args.steps)?;
         Ok(Point {
             varied,
             value,

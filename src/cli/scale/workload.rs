@@ -113,6 +113,7 @@ pub(super) struct Cost {
     pub(super) forward_passes_per_second: f64,
     pub(super) multiplied_per_step: f64,
     pub(super) multiplied_per_second: f64,
+    /// Once the peak is known.
     pub(super) ratio_to_peak: f64,
     pub(super) projected_edit_seconds: f64,
 }
@@ -124,13 +125,12 @@ impl Way {
         transformer: &mut Transformer<'_, Counting>,
         problem: Problem<'_>,
         steps: u32,
-        peak: f64,
     ) -> anyhow::Result<(Cost, f64)> {
         let spec = transformer.spec();
         if self.cached {
-            self.steps(transformer, |t| counts(t.device()), &spec, problem, steps, peak)
+            self.steps(transformer, |t| counts(t.device()), &spec, problem, steps)
         } else {
-            self.steps(&mut Uncached(transformer), |u| counts(u.0.device()), &spec, problem, steps, peak)
+            self.steps(&mut Uncached(transformer), |u| counts(u.0.device()), &spec, problem, steps)
         }
     }
 
@@ -141,7 +141,6 @@ impl Way {
         spec: &ModelSpec,
         problem: Problem<'_>,
         steps: u32,
-        peak: f64,
     ) -> anyhow::Result<(Cost, f64)>
     where
         B::Error: Send + Sync,
@@ -175,7 +174,7 @@ impl Way {
             forward_passes_per_second: (before.forward_passes - first.forward_passes) as f64 / seconds,
             multiplied_per_step: multiplied / f64::from(steps),
             multiplied_per_second: multiplied / seconds,
-            ratio_to_peak: multiplied / seconds / peak,
+            ratio_to_peak: 0.0,
             projected_edit_seconds: prefill + MEDIAN_STEPS * seconds_per_step,
         };
         Ok((cost, prefill))
