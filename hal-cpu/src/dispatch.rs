@@ -13,6 +13,8 @@ pub enum Level {
     Scalar,
     /// AArch64, all of which have NEON.
     Neon,
+    /// AArch64 with `sdot`.
+    NeonDot,
     /// x86-64 with AVX2.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
@@ -21,7 +23,7 @@ pub enum Level {
 
 impl Level {
     /// All levels, slowest first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Neon, Self::NeonDot, Self::Avx2, Self::Avx512];
 
     /// The fastest level that this CPU has.
     pub fn detect() -> Self {
@@ -34,8 +36,10 @@ impl Level {
             Self::Scalar => Some(Box::new(Portable)),
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Self::Neon => Some(Box::new(crate::kernels::neon::Neon)),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::NeonDot => crate::kernels::neon::NeonDot::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
-            Self::Neon => None,
+            Self::Neon | Self::NeonDot => None,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::kernels::x86::Avx2::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(target_arch = "x86_64")]

@@ -39,6 +39,9 @@ pub(crate) struct Panel {
     pub(crate) scales: Vec<Lanes>,
     /// The same, or empty where the format has none.
     pub(crate) minima: Vec<Lanes>,
+    /// What a level that works on bytes adds to its sums, `(blocks)`; empty at others.
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    pub(crate) offsets: Vec<[i32; CHANNELS]>,
 }
 
 /// A panel's block.
