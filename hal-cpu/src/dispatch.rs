@@ -15,6 +15,8 @@ pub enum Level {
     Neon,
     /// AArch64 with `sdot`.
     NeonDot,
+    /// AArch64 with `smmla`.
+    NeonI8mm,
     /// x86-64 with AVX2.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
@@ -23,7 +25,7 @@ pub enum Level {
 
 impl Level {
     /// All levels, slowest first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Neon, Self::NeonDot, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 6] = [Self::Scalar, Self::Neon, Self::NeonDot, Self::NeonI8mm, Self::Avx2, Self::Avx512];
 
     /// The fastest level that this CPU has.
     pub fn detect() -> Self {
@@ -38,8 +40,10 @@ impl Level {
             Self::Neon => Some(Box::new(crate::kernels::neon::Neon)),
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Self::NeonDot => crate::kernels::neon::NeonDot::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::NeonI8mm => crate::kernels::neon::NeonI8mm::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
-            Self::Neon | Self::NeonDot => None,
+            Self::Neon | Self::NeonDot | Self::NeonI8mm => None,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::kernels::x86::Avx2::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(target_arch = "x86_64")]

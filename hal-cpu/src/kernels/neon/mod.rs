@@ -1,11 +1,12 @@
-//! AArch64: [`Neon`], which every CPU has, and the int8 instructions of newer ones. A value of [`NeonDot`] exists only on a CPU that
-//! has the instructions: the proof for every `unsafe` there.
+//! AArch64: [`Neon`], which every CPU has, and the int8 instructions of newer ones. A value of [`NeonDot`] or [`NeonI8mm`] exists
+//! only on a CPU that has the instructions: the proof for every `unsafe` there.
 //!
 //! Only the integer product is written in intrinsics; the rest is the scalar arithmetic, which compilers turn into NEON there.
 #![allow(unsafe_code)]
 
 mod bytes;
 mod dot;
+mod i8mm;
 mod smlal;
 
 use core::arch::aarch64::*;
@@ -13,6 +14,7 @@ use core::arch::aarch64::*;
 use super::panel::{Lanes, PanelBlock};
 
 pub(crate) use dot::NeonDot;
+pub(crate) use i8mm::NeonI8mm;
 pub(crate) use smlal::Neon;
 
 /// Adds a block's sums of `R` rows and the 16 channels of a half, times their scales and less their minima, to the totals.
