@@ -13,6 +13,10 @@ pub enum Level {
     Scalar,
     /// AArch64, all of which have NEON.
     Neon,
+    /// AArch64 with `sdot`.
+    NeonDot,
+    /// AArch64 with `smmla`.
+    NeonI8mm,
     /// x86-64 with AVX2.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
@@ -21,7 +25,7 @@ pub enum Level {
 
 impl Level {
     /// All levels, slowest first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 6] = [Self::Scalar, Self::Neon, Self::NeonDot, Self::NeonI8mm, Self::Avx2, Self::Avx512];
 
     /// The fastest level that this CPU has.
     pub fn detect() -> Self {
@@ -34,8 +38,12 @@ impl Level {
             Self::Scalar => Some(Box::new(Portable)),
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Self::Neon => Some(Box::new(crate::kernels::neon::Neon)),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::NeonDot => crate::kernels::neon::NeonDot::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::NeonI8mm => crate::kernels::neon::NeonI8mm::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
-            Self::Neon => None,
+            Self::Neon | Self::NeonDot | Self::NeonI8mm => None,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::kernels::x86::Avx2::new().map(|proof| Box::new(proof) as Box<dyn Kernels>),
             #[cfg(target_arch = "x86_64")]

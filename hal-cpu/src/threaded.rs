@@ -30,7 +30,7 @@ use mobiedit_backends::moving;
 
 /// Multiplications that are worth a thread.
 const WORTH: usize = 1 << 16;
-/// Blocks of inputs whose panel, 32 KiB, stays in the first cache while all rows are multiplied by it.
+/// Blocks of inputs whose panel, at most 32 KiB, stays in the first cache while all rows are multiplied by it.
 const DEPTH: usize = 16;
 /// Bytes of activations that stay in the second cache, beside products.
 const CACHED: usize = 1 << 19;

@@ -44,20 +44,25 @@ fn products<D: Device>(device: &mut D, weight: Matrix<'_>, x: &[f32], activation
 }
 
 fn same_bits(rows: usize, inputs: usize, outputs: usize, random: &mut Xoshiro256PlusPlus) {
-    let mut buffers = ScratchBuffers::new(ScratchLens::with(inputs, 1, 16));
     let x: Vec<f32> = (0..rows * inputs).map(|_| (random.next_u32() as f32 / u32::MAX as f32 - 0.5) * 8.0).collect();
     for format in QUANTISED.into_iter().filter(|format| inputs.is_multiple_of(format.block_len())) {
         let bytes = random_weights(format, outputs, inputs, random);
-        let weight = Matrix::new(format, outputs, inputs, &bytes).unwrap();
-        let scalar: Scratch<'_> = buffers.lend();
-        let expected = products(&mut Cpu::new(scalar), weight, &x, Activation::A16);
-        assert!(expected.iter().all(|bits| f32::from_bits(*bits).is_finite()));
-        for level in Level::ALL {
-            let Some(mut cpu) = FastCpu::with_level(level) else { continue };
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-            let got = pool.install(|| products(&mut cpu, weight, &x, Activation::A16));
-            assert!(got == expected, "{level:?}, {format:?}, {rows} rows, {inputs} inputs, {outputs} outputs");
-        }
+        compare(Matrix::new(format, outputs, inputs, &bytes).unwrap(), &x, Activation::A16);
+    }
+}
+
+/// Compares each level of this CPU with the scalar device.
+fn compare(weight: Matrix<'_>, x: &[f32], activation: Activation) {
+    let (format, rows, inputs, outputs) = (weight.format(), x.len() / weight.cols(), weight.cols(), weight.rows());
+    let mut buffers = ScratchBuffers::new(ScratchLens::with(inputs, 1, 16));
+    let scalar: Scratch<'_> = buffers.lend();
+    let expected = products(&mut Cpu::new(scalar), weight, x, activation);
+    assert!(expected.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+    for level in Level::ALL {
+        let Some(mut cpu) = FastCpu::with_level(level) else { continue };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let got = pool.install(|| products(&mut cpu, weight, x, activation));
+        assert!(got == expected, "{level:?}, {format:?}, {rows} rows, {inputs} inputs, {outputs} outputs");
     }
 }
 
@@ -126,4 +131,27 @@ fn attention_over_any_number_of_positions() {
 fn many_rows() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(4);
     same_bits(300, 1280, 300, &mut random);
+}
+
+/// The largest numbers, and those where an activation's bytes change their signs.
+#[test]
+fn edges_of_bytes() {
+    let edges = [32767, 32640, 32639, 257, 256, 255, 129, 128, 127, 1, 0].map(|level| level as f32);
+    let edges: Vec<f32> = edges.into_iter().chain(edges.map(|level| -level)).collect();
+    let (inputs, outputs) = (256, 3);
+    // A row of each number alone, then all of them in turn.
+    let alone = edges.iter().flat_map(|level| vec![*level; inputs]);
+    let x: Vec<f32> = alone.chain(edges.iter().copied().cycle().take(5 * inputs)).collect();
+    for levels in [[-128_i8; 2], [127; 2], [-128, 127]] {
+        let [first, second] = levels.map(|level| level as u8);
+        let mut bytes = vec![0; outputs * inputs / 32 * 34];
+        for block in bytes.chunks_exact_mut(34) {
+            block[..2].copy_from_slice(&0x3c00_u16.to_le_bytes()); // A scale of 1.
+            for pair in block[2..].chunks_exact_mut(2) {
+                pair.copy_from_slice(&[first, second]);
+            }
+        }
+        let weight = Matrix::new(Format::Q8_0, outputs, inputs, &bytes).unwrap();
+        compare(weight, &x, Activation::A16Static { scale: 1.0, product: 1.0 });
+    }
 }

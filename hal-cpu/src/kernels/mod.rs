@@ -7,7 +7,11 @@ use core::ops::Range;
 use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
+use self::attention::attend;
+use crate::scalar::product::quantize_row;
 use crate::scalar::readout::Statistics;
+use crate::scalar::rms_norm::rms_norm;
+use crate::scalar::swiglu::swiglu;
 use mobiedit_backends::checked::AttentionInputs;
 
 pub(crate) mod attention;
@@ -22,16 +26,19 @@ pub(crate) mod x86;
 use panel::{Lanes, Panel};
 use tiles::Tile;
 
-/// One level's arithmetic.
+/// One level's arithmetic. Each has a product of its own, and what that reads; the rest is plain Rust unless a level compiles it
+/// with its instructions.
 pub(crate) trait Kernels: Send + Sync {
     /// Rows of a whole tile.
     fn tile_rows(&self) -> usize;
 
     /// Rounds one row to int16 and returns its scale.
-    fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32;
+    fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32 {
+        quantize_row(x, activation, out)
+    }
 
-    /// Makes a tile of some columns of int16: `levels`, `(rows, width)`; `pairs`, `(blocks, 16, rows)`; `sums`, `(blocks, rows)`.
-    fn arrange(&self, levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]);
+    /// Makes a tile of some columns of int16: `levels`, `(rows, width)`; `words`, `(blocks, 16 · rows)`; `sums`, `(blocks, rows)`.
+    fn arrange(&self, levels: &[i16], width: usize, columns: Range<usize>, words: &mut [i32], sums: &mut [f32]);
 
     /// Begins to fetch bytes that are read soon, or does nothing.
     fn fetch(&self, _bytes: &[u8]) {}
@@ -43,23 +50,33 @@ pub(crate) trait Kernels: Send + Sync {
     fn integer(&self, panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]);
 
     /// Products of some channels, those from lane `first` on, with rows: `weights`, `(channels, width)`; `x`, `(out, width)`.
-    fn float(&self, weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]);
+    fn float(&self, weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]) {
+        portable::float(weights, x, width, first, out);
+    }
 
     /// RMSNorm of one row.
-    fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]);
+    fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]) {
+        rms_norm(x, weight, eps, out);
+    }
 
     /// SwiGLU of a run of numbers.
-    fn swiglu(&self, gate: &mut [f32], up: &[f32]);
+    fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
+        swiglu(gate, up);
+    }
 
     /// Attention of one row.
-    fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]);
+    fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]) {
+        attend(inputs, row, scores, out);
+    }
 
     /// Multiplies and adds `rounds` times in registers alone, by the instructions of the integer product, and says how many
     /// products that were: what the machine can do at most.
     fn spin(&self, rounds: usize) -> u64;
 
     /// Takes a chunk of logits into a row's statistics.
-    fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]);
+    fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]) {
+        row.update(read, first, logits, clean);
+    }
 }
 
 /// Calls `$tile` with a tile's rows as a constant.
@@ -106,12 +123,12 @@ mod tests {
         let levels: Vec<i16> = (0..rows * WIDTH).map(|at| (at * 31_337 % 65_535) as i16).collect();
         // Two blocks more than are multiplied, of a wider row.
         let columns = BLOCK..WIDTH - BLOCK;
-        let (mut pairs, mut sums) = (vec![0; rows * columns.len() / 2], vec![0.0; rows * columns.len() / BLOCK]);
-        kernels.arrange(&levels, WIDTH, columns, &mut pairs, &mut sums);
+        let (mut words, mut sums) = (vec![0; rows * columns.len() / 2], vec![0.0; rows * columns.len() / BLOCK]);
+        kernels.arrange(&levels, WIDTH, columns, &mut words, &mut sums);
         let mut panel = Panel::default();
         kernels.pack(weight, 0, 1..BLOCKS - 1, &mut panel);
         let mut totals = vec![Lanes::ZERO; rows];
-        kernels.integer(&panel, Tile { rows, pairs: &pairs, sums: &sums }, &mut totals);
+        kernels.integer(&panel, Tile { rows, words: &words, sums: &sums }, &mut totals);
         totals
     }
 

@@ -24,27 +24,31 @@ impl Lanes {
     pub(crate) const ZERO: Self = Self([0.0; CHANNELS]);
 }
 
-/// Two inputs of each channel, side by side, as multiply-and-add-pairs instructions want them.
+/// Four bytes of each channel: two inputs as int16, side by side, as multiply-and-add-pairs instructions want them, or what
+/// another level's instructions want.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct Pairs(pub(crate) [[i16; 2]; CHANNELS]);
+pub(crate) struct Words(pub(crate) [[i16; 2]; CHANNELS]);
 
 /// 32 channels, packed.
 #[derive(Debug, Default)]
 pub(crate) struct Panel {
-    /// `(blocks, pairs of a block)`.
-    pub(crate) pairs: Vec<Pairs>,
+    /// `(blocks, words of a block)`.
+    pub(crate) words: Vec<Words>,
     /// Of the channels of each block, `(blocks)`.
     pub(crate) scales: Vec<Lanes>,
     /// The same, or empty where the format has none.
     pub(crate) minima: Vec<Lanes>,
+    /// What a level that works on bytes adds to its sums, `(blocks)`; empty at others.
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    pub(crate) offsets: Vec<[i32; CHANNELS]>,
 }
 
 /// A panel's block.
 #[derive(Clone, Copy)]
 pub(crate) struct PanelBlock<'p> {
-    /// 16 or 8 of them.
-    pub(crate) pairs: &'p [Pairs],
+    /// Those of 32 inputs or of 16.
+    pub(crate) words: &'p [Words],
     pub(crate) scales: &'p Lanes,
     pub(crate) minima: Option<&'p Lanes>,
 }
@@ -53,28 +57,28 @@ impl Panel {
     /// Its blocks in ascending order.
     #[inline(always)]
     pub(crate) fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {
-        let pairs = self.pairs.chunks_exact((self.pairs.len() / self.scales.len().max(1)).max(1));
+        let words = self.words.chunks_exact((self.words.len() / self.scales.len().max(1)).max(1));
         let mut minima = self.minima.iter();
-        pairs.zip(&self.scales).map(move |(pairs, scales)| PanelBlock { pairs, scales, minima: minima.next() })
+        words.zip(&self.scales).map(move |(words, scales)| PanelBlock { words, scales, minima: minima.next() })
     }
 }
 
-/// Packs the channels from `first` on, their inputs of `blocks` of 32; channels behind the last are zero. `interleave` is
-/// [`interleave`], or does the same.
+/// Packs the channels from `first` on, their inputs of `blocks` of 32; channels behind the last are zero. `interleave` puts
+/// 32 inputs of all channels side by side, in so many words as the level needs: [`interleave`], or another.
 #[inline(always)]
-pub(crate) fn pack(
+pub(crate) fn pack<const WORDS: usize>(
     weight: Matrix<'_>,
     first: usize,
     blocks: Range<usize>,
     panel: &mut Panel,
-    interleave: impl Fn(&[[i8; BLOCK]; CHANNELS], &mut [Pairs; BLOCK / 2]),
+    interleave: impl Fn(&[[i8; BLOCK]; CHANNELS], &mut [Words; WORDS]),
 ) {
     let format = weight.format();
     let mut rows = [&[][..]; CHANNELS];
     for (row, channel) in rows.iter_mut().zip(first..) {
         *row = weight.row(channel);
     }
-    panel.pairs.resize(blocks.len() * BLOCK / 2, Pairs([[0; 2]; CHANNELS]));
+    panel.words.resize(blocks.len() * WORDS, Words([[0; 2]; CHANNELS]));
     panel.scales.resize(blocks.len() * if format == Format::Q6K { 2 } else { 1 }, Lanes::ZERO);
     panel.minima.resize(if has_minima(format) { blocks.len() } else { 0 }, Lanes::ZERO);
     // A closure for each format: inside of them, the format is known.
@@ -107,10 +111,10 @@ struct Source<'w> {
 impl Source<'_> {
     /// `unpack` writes a row's 32 levels of a block's part and returns their scale, and their minimum or the scale of the second half.
     #[inline(always)]
-    fn pack<const SCALES: usize>(
+    fn pack<const WORDS: usize, const SCALES: usize>(
         self,
         panel: &mut Panel,
-        interleave: impl Fn(&[[i8; BLOCK]; CHANNELS], &mut [Pairs; BLOCK / 2]),
+        interleave: impl Fn(&[[i8; BLOCK]; CHANNELS], &mut [Words; WORDS]),
         unpack: impl Fn(&[u8], usize, &mut [i8; BLOCK]) -> [Scale; SCALES],
     ) {
         let Self { rows, format, blocks } = self;
@@ -119,7 +123,7 @@ impl Source<'_> {
         let scales = panel.scales.chunks_exact_mut(scales_of_block.max(1));
         let mut minima = panel.minima.iter_mut();
         let mut levels = [[0; BLOCK]; CHANNELS];
-        for ((pairs, scales), index) in panel.pairs.as_chunks_mut().0.iter_mut().zip(scales).zip(blocks) {
+        for ((words, scales), index) in panel.words.as_chunks_mut().0.iter_mut().zip(scales).zip(blocks) {
             let (start, part) = (index / in_block * block_bytes, index % in_block);
             let mut halves = [[f16::ZERO; CHANNELS]; SCALES];
             let mut factors = [[0.0; CHANNELS]; SCALES];
@@ -136,13 +140,13 @@ impl Source<'_> {
                     *number *= factor;
                 }
             }
-            interleave(&levels, pairs);
+            interleave(&levels, words);
         }
     }
 }
 
 /// Pairs of inputs side by side for all channels, sign-extended: five perfect shuffles transpose 32 by 16 pairs of bytes.
-pub(crate) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [Pairs; BLOCK / 2]) {
+pub(crate) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], words: &mut [Words; BLOCK / 2]) {
     let mut matrix = [[0; 2]; CHANNELS * BLOCK / 2];
     for (pair, levels) in matrix.iter_mut().zip(levels.as_flattened().as_chunks().0) {
         *pair = *levels;
@@ -155,7 +159,7 @@ pub(crate) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [Pairs; B
         }
         matrix = shuffled;
     }
-    for (wide, narrow) in pairs.iter_mut().zip(matrix.as_chunks::<CHANNELS>().0) {
+    for (wide, narrow) in words.iter_mut().zip(matrix.as_chunks::<CHANNELS>().0) {
         for (wide, narrow) in wide.0.iter_mut().zip(narrow) {
             *wide = [i16::from(narrow[0]), i16::from(narrow[1])];
         }

@@ -3,32 +3,23 @@
 use core::hint::black_box;
 use core::ops::Range;
 
-use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
 use super::Kernels;
 use super::panel::{CHANNELS, Lanes, Panel, PanelBlock, interleave, pack};
 use super::tiles::{Tile, arrange};
-use crate::scalar::product::quantize_row;
-use crate::scalar::readout::Statistics;
 use crate::scalar::sums::dots;
-use crate::scalar::{rms_norm, swiglu};
-use mobiedit_backends::checked::AttentionInputs;
 
 /// No instruction beyond the target's baseline.
 pub(crate) struct Portable;
 
 impl Kernels for Portable {
-    fn quantize(&self, x: &[f32], activation: Activation, out: &mut [i16]) -> f32 {
-        quantize_row(x, activation, out)
-    }
-
     fn tile_rows(&self) -> usize {
         8
     }
 
-    fn arrange(&self, levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]) {
-        arrange(levels, width, columns, pairs, sums);
+    fn arrange(&self, levels: &[i16], width: usize, columns: Range<usize>, words: &mut [i32], sums: &mut [f32]) {
+        arrange(levels, width, columns, words, sums);
     }
 
     fn pack(&self, weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel) {
@@ -36,31 +27,15 @@ impl Kernels for Portable {
     }
 
     fn integer(&self, panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) {
-        let (mut rest, mut sums) = (x.pairs, x.sums.chunks_exact(x.rows));
+        let (mut rest, mut sums) = (x.words, x.sums.chunks_exact(x.rows));
         for block in panel.blocks() {
-            let (pairs, behind) = rest.split_at(block.pairs.len() * x.rows);
+            let (words, behind) = rest.split_at(block.words.len() * x.rows);
             rest = behind;
             let x_sums = sums.next().unwrap_or(&[]);
             for (row, total) in totals.iter_mut().enumerate() {
-                add_block(pairs.iter().skip(row).step_by(x.rows), x_sums.get(row).copied(), block, total);
+                add_block(words.iter().skip(row).step_by(x.rows), x_sums.get(row).copied(), block, total);
             }
         }
-    }
-
-    fn float(&self, weights: &[f32], x: &[f32], width: usize, first: usize, out: &mut [Lanes]) {
-        float(weights, x, width, first, out);
-    }
-
-    fn rms_norm(&self, x: &[f32], weight: &[u8], eps: f32, out: &mut [f32]) {
-        rms_norm::rms_norm(x, weight, eps, out);
-    }
-
-    fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
-        swiglu::swiglu(gate, up);
-    }
-
-    fn attend(&self, inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32], out: &mut [f32]) {
-        super::attention::attend(inputs, row, scores, out);
     }
 
     fn spin(&self, rounds: usize) -> u64 {
@@ -76,16 +51,12 @@ impl Kernels for Portable {
         black_box(sums);
         rounds as u64 * 4 * CHANNELS as u64
     }
-
-    fn update(&self, row: &mut Statistics, read: Read, first: usize, logits: &[f32], clean: &[f32]) {
-        row.update(read, first, logits, clean);
-    }
 }
 
 /// Adds one block's products with one row, each times its channel's scale.
 fn add_block<'x>(x: impl Iterator<Item = &'x i32>, x_sum: Option<f32>, block: PanelBlock<'_>, total: &mut Lanes) {
     let mut sums = [0; CHANNELS];
-    for (x, weights) in x.zip(block.pairs) {
+    for (x, weights) in x.zip(block.words) {
         let (first, second) = (i32::from(*x as i16), x >> 16);
         for (sum, weights) in sums.iter_mut().zip(&weights.0) {
             *sum += i32::from(weights[0]) * first + i32::from(weights[1]) * second;

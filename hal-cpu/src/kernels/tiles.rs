@@ -10,8 +10,8 @@ use super::Kernels;
 use crate::scalar::integer::BLOCK;
 use mobiedit_backends::op::Activation;
 
-/// Pairs of a block.
-const PAIRS: usize = BLOCK / 2;
+/// Words of a row's block.
+const WORDS: usize = BLOCK / 2;
 /// Numbers that are worth a thread.
 const WORTH: usize = 1 << 14;
 
@@ -25,8 +25,8 @@ pub(crate) struct Tiles {
     part_blocks: usize,
     /// Levels, `(rows, width)`.
     levels: Vec<i16>,
-    /// `(parts, tiles, blocks of the part, 16, rows of the tile)`: two int16, the first in the low bits.
-    pairs: Vec<i32>,
+    /// Two activations a word, `(parts, tiles, blocks of the part, 16 · rows of the tile)`; the level says in which order.
+    words: Vec<i32>,
     /// Sums of the blocks, `(parts, tiles, blocks of the part, rows of the tile)`: minima are multiplied by them.
     sums: Vec<f32>,
 }
@@ -35,8 +35,8 @@ pub(crate) struct Tiles {
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'x> {
     pub(crate) rows: usize,
-    /// `(blocks, 16, rows)`.
-    pub(crate) pairs: &'x [i32],
+    /// `(blocks, 16 · rows)`.
+    pub(crate) words: &'x [i32],
     /// `(blocks, rows)`.
     pub(crate) sums: &'x [f32],
 }
@@ -55,28 +55,28 @@ impl Tiles {
         let width = x.len() / rows;
         (self.rows, self.tile_rows, self.part_blocks) = (rows, tile_rows, part_blocks);
         self.levels.resize(x.len(), 0);
-        self.pairs.resize(x.len() / 2, 0);
+        self.words.resize(x.len() / 2, 0);
         self.sums.resize(x.len() / BLOCK, 0.0);
         let of_rows = self.levels.par_chunks_exact_mut(width).zip(scales).zip(x.par_chunks_exact(width));
         of_rows
             .with_min_len(WORTH.div_ceil(width))
             .for_each(|((levels, scale), x)| *scale = kernels.quantize(x, activation, levels));
         let (levels, part) = (&self.levels, part_blocks * rows);
-        let parts = self.pairs.par_chunks_mut(part * PAIRS).zip(self.sums.par_chunks_mut(part)).enumerate();
-        parts.for_each(|(part, (pairs, sums))| {
+        let parts = self.words.par_chunks_mut(part * WORDS).zip(self.sums.par_chunks_mut(part)).enumerate();
+        parts.for_each(|(part, (words, sums))| {
             let columns = part * part_blocks * BLOCK..width.min((part + 1) * part_blocks * BLOCK);
             let tile = tile_rows * columns.len() / BLOCK;
-            let tiles = pairs.par_chunks_mut(tile * PAIRS).zip(sums.par_chunks_mut(tile));
+            let tiles = words.par_chunks_mut(tile * WORDS).zip(sums.par_chunks_mut(tile));
             let tiles = tiles.zip(levels.par_chunks(tile_rows * width));
-            tiles.with_min_len(WORTH.div_ceil(tile * BLOCK)).for_each(|((pairs, sums), levels)| {
-                kernels.arrange(levels, width, columns.clone(), pairs, sums);
+            tiles.with_min_len(WORTH.div_ceil(tile * BLOCK)).for_each(|((words, sums), levels)| {
+                kernels.arrange(levels, width, columns.clone(), words, sums);
             });
         });
     }
 
     /// Bytes of all parts.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.pairs)
+        size_of_val(&*self.words)
     }
 
     /// How many parts there are.
@@ -95,10 +95,10 @@ impl Tiles {
     pub(crate) fn of_part(&self, part: usize) -> impl ExactSizeIterator<Item = Tile<'_>> {
         let Range { start, end } = self.blocks(part);
         let tile = self.tile_rows * (end - start);
-        let pairs = self.pairs.get(start * self.rows * PAIRS..end * self.rows * PAIRS).unwrap_or(&[]);
+        let words = self.words.get(start * self.rows * WORDS..end * self.rows * WORDS).unwrap_or(&[]);
         let sums = self.sums.get(start * self.rows..end * self.rows).unwrap_or(&[]);
-        let tiles = pairs.chunks(tile * PAIRS).zip(sums.chunks(tile));
-        tiles.map(move |(pairs, sums)| Tile { rows: sums.len() / (end - start), pairs, sums })
+        let tiles = words.chunks(tile * WORDS).zip(sums.chunks(tile));
+        tiles.map(move |(words, sums)| Tile { rows: sums.len() / (end - start), words, sums })
     }
 
     /// Rows of a whole tile.
@@ -107,16 +107,17 @@ impl Tiles {
     }
 }
 
-/// Puts some columns of rows of int16, `(rows, width)`, side by side as pairs, and sums their blocks.
+/// Puts some columns of rows of int16, `(rows, width)`, side by side as pairs, `(blocks, 16, rows)`, the first in the low bits, and
+/// sums their blocks.
 #[inline(always)]
-pub(crate) fn arrange(levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]) {
+pub(crate) fn arrange(levels: &[i16], width: usize, columns: Range<usize>, words: &mut [i32], sums: &mut [f32]) {
     let rows = levels.len() / width.max(1);
     for (row, levels) in levels.chunks_exact(width.max(1)).enumerate() {
         let blocks = levels.get(columns.clone()).unwrap_or(&[]).as_chunks::<BLOCK>().0;
-        let places = pairs.chunks_exact_mut(PAIRS * rows).zip(sums.chunks_exact_mut(rows));
-        for (block, (pairs, sums)) in blocks.iter().zip(places) {
-            for (pairs, [first, second]) in pairs.chunks_exact_mut(rows).zip(block.as_chunks().0) {
-                pairs[row] = i32::from(*second) << 16 | i32::from(*first as u16);
+        let places = words.chunks_exact_mut(WORDS * rows).zip(sums.chunks_exact_mut(rows));
+        for (block, (words, sums)) in blocks.iter().zip(places) {
+            for (words, [first, second]) in words.chunks_exact_mut(rows).zip(block.as_chunks().0) {
+                words[row] = i32::from(*second) << 16 | i32::from(*first as u16);
             }
             sums[row] = block.iter().map(|level| i32::from(*level)).sum::<i32>() as f32;
         }

@@ -9,7 +9,7 @@ use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
 use crate::kernels::attention::attend;
-use crate::kernels::panel::{Lanes, Pairs, Panel};
+use crate::kernels::panel::{Lanes, Panel, Words};
 use crate::kernels::portable::float;
 use crate::kernels::tiles::{Tile, arrange};
 use crate::scalar::product::quantize_row;
@@ -60,15 +60,15 @@ fn integer(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) {
 #[target_feature(enable = "avx2")]
 fn tile<const R: usize>(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes; R]) {
     for half in 0..2 {
-        let mut x_pairs = x.pairs.as_chunks::<R>().0;
+        let mut x_words = x.words.as_chunks::<R>().0;
         let mut x_sums = x.sums.as_chunks::<R>().0.iter();
         // Loops, not closures: those would not be compiled with the level's features.
         for block in panel.blocks() {
-            let (pairs, behind) = x_pairs.split_at(block.pairs.len());
-            x_pairs = behind;
+            let (words, behind) = x_words.split_at(block.words.len());
+            x_words = behind;
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
-            for (weights, x) in block.pairs.iter().zip(pairs) {
-                let weights = load_pairs(weights, half);
+            for (weights, x) in block.words.iter().zip(words) {
+                let weights = load_words(weights, half);
                 for (sums, x) in sums.iter_mut().zip(x) {
                     let x = _mm256_set1_epi32(*x);
                     for (sum, weights) in sums.iter_mut().zip(weights) {
@@ -96,9 +96,9 @@ fn tile<const R: usize>(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes; R]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn load_pairs(pairs: &Pairs, half: usize) -> [__m256i; 2] {
-    let start: *const __m256i = pairs.0.as_chunks::<16>().0[half].as_ptr().cast();
-    // SAFETY: 16 pairs are 64 readable bytes; unaligned loads of their two halves stay inside.
+fn load_words(words: &Words, half: usize) -> [__m256i; 2] {
+    let start: *const __m256i = words.0.as_chunks::<16>().0[half].as_ptr().cast();
+    // SAFETY: 16 words are 64 readable bytes; unaligned loads of their two halves stay inside.
     unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
 }
 

@@ -9,7 +9,7 @@ use mobiedit_backends::op::{Activation, Read};
 use mobiedit_backends::weights::Matrix;
 
 use crate::kernels::attention::attend;
-use crate::kernels::panel::{Lanes, Pairs, Panel};
+use crate::kernels::panel::{Lanes, Panel, Words};
 use crate::kernels::portable::float;
 use crate::kernels::tiles::{Tile, arrange};
 use crate::scalar::product::quantize_row;
@@ -66,17 +66,17 @@ fn integer(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes]) {
 /// The product for `R` rows; each weight is loaded once for all of them.
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn tile<const R: usize>(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes; R]) {
-    let mut x_pairs = x.pairs.as_chunks::<R>().0;
+    let mut x_words = x.words.as_chunks::<R>().0;
     let mut x_sums = x.sums.as_chunks::<R>().0.iter();
     // Loops, not closures: those would not be compiled with the level's features.
     for block in panel.blocks() {
-        let (pairs, behind) = x_pairs.split_at(block.pairs.len());
-        x_pairs = behind;
+        let (words, behind) = x_words.split_at(block.words.len());
+        x_words = behind;
         let mut sums = [[_mm512_setzero_si512(); 2]; R];
-        for (weights, x) in block.pairs.iter().zip(pairs) {
+        for (weights, x) in block.words.iter().zip(words) {
             // It may point behind the batch, where nothing is read.
             _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i32>().wrapping_add(AHEAD).cast());
-            let weights = load_pairs(weights);
+            let weights = load_words(weights);
             for (sums, x) in sums.iter_mut().zip(x) {
                 let x = _mm512_set1_epi32(*x);
                 *sums = [_mm512_dpwssd_epi32(sums[0], weights[0], x), _mm512_dpwssd_epi32(sums[1], weights[1], x)];
@@ -101,9 +101,9 @@ fn tile<const R: usize>(panel: &Panel, x: Tile<'_>, totals: &mut [Lanes; R]) {
 }
 
 #[target_feature(enable = "avx512f")]
-fn load_pairs(pairs: &Pairs) -> [__m512i; 2] {
-    let start: *const __m512i = pairs.0.as_ptr().cast();
-    // SAFETY: `pairs` is 128 readable bytes; unaligned loads of its two halves stay inside.
+fn load_words(words: &Words) -> [__m512i; 2] {
+    let start: *const __m512i = words.0.as_ptr().cast();
+    // SAFETY: `words` is 128 readable bytes; unaligned loads of its two halves stay inside.
     unsafe { [_mm512_loadu_si512(start), _mm512_loadu_si512(start.add(1))] }
 }
 

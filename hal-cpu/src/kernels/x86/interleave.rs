@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::kernels::panel::{CHANNELS, Pairs};
+use crate::kernels::panel::{CHANNELS, Words};
 use crate::scalar::integer::BLOCK;
 
 /// Channels at a time.
@@ -10,7 +10,7 @@ const HALF: usize = CHANNELS / 2;
 
 /// [`interleave`](crate::kernels::panel::interleave).
 #[target_feature(enable = "avx2")]
-pub(super) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [Pairs; BLOCK / 2]) {
+pub(super) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], words: &mut [Words; BLOCK / 2]) {
     for (half, levels) in levels.as_chunks::<HALF>().0.iter().enumerate() {
         let mut rows = [_mm256_setzero_si256(); HALF];
         for (row, levels) in rows.iter_mut().zip(levels) {
@@ -26,7 +26,7 @@ pub(super) fn interleave(levels: &[[i8; BLOCK]; CHANNELS], pairs: &mut [Pairs; B
                 *out = [_mm256_unpacklo_epi16(first, second), _mm256_unpackhi_epi16(first, second)];
             }
         }
-        let (low, high) = pairs.split_at_mut(BLOCK / 4);
+        let (low, high) = words.split_at_mut(BLOCK / 4);
         for ((row, low), high) in rows.as_chunks::<2>().0.iter().zip(low).zip(high) {
             for (quarter, row) in row.iter().enumerate() {
                 let at = half * 2 + quarter;

@@ -27,7 +27,7 @@ fn fetch(bytes: &[u8]) {
 
 #[target_feature(enable = "avx2")]
 fn pack(weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel) {
-    panel::pack(weight, first, blocks, panel, |levels, pairs| interleave::interleave(levels, pairs));
+    panel::pack(weight, first, blocks, panel, |levels, words| interleave::interleave(levels, words));
 }
 
 /// Implements [`Kernels`](crate::kernels::Kernels) for a proof type: each method is the named function inside a function
@@ -43,7 +43,7 @@ macro_rules! kernels {
             $crate::kernels::x86::kernels!(@ $features,
                 quantize(x: &[f32], activation: Activation, out: &mut [i16]) -> f32 = quantize_row);
             $crate::kernels::x86::kernels!(@ $features,
-                arrange(levels: &[i16], width: usize, columns: Range<usize>, pairs: &mut [i32], sums: &mut [f32]) -> ()
+                arrange(levels: &[i16], width: usize, columns: Range<usize>, words: &mut [i32], sums: &mut [f32]) -> ()
                     = arrange);
             $crate::kernels::x86::kernels!(@ $features,
                 pack(weight: Matrix<'_>, first: usize, blocks: Range<usize>, panel: &mut Panel) -> () = $crate::kernels::x86::pack);
