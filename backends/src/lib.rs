@@ -13,7 +13,8 @@
 //!    [`trace`]: causal tracing, which shows where a fact lies. [`readers`]: what the layers above an edit read.
 //! 4. **The numbers.** [`gguf`]: a model file, every length and offset checked, and the decoder in it. [`dequant`]: its formats
 //!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it,
-//!    [`calibration`]: the file that keeps that, [`identity`]: which model it is of.
+//!    [`calibration`]: the file that keeps that, [`identity`]: which model it is of. [`journal`]: edits kept in a file or in flash,
+//!    safe from power cuts.
 //! 5. **The proof.** `conformance` (feature of that name, allocates): cases with f64 oracles that every [`device::Device`] has
 //!    to pass, alone and with whole decoders.
 //!
@@ -37,6 +38,7 @@ pub mod editing;
 pub mod generate;
 pub mod gguf;
 pub mod identity;
+pub mod journal;
 pub mod model;
 pub mod moving;
 pub mod observer;
