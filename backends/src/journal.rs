@@ -268,6 +268,44 @@ fn checked(bytes: [u8; 8]) -> Option<u32> {
     (checksum == crc32(&number).to_le_bytes() && number != [0xFF; 4]).then_some(u32::from_le_bytes(number))
 }
 
+impl<S> Journal<S> {
+    /// The same journal on storage that holds the same bytes.
+    pub fn on<T>(self, storage: T) -> Journal<T> {
+        let Self { version, len, end, free, .. } = self;
+        Journal { storage, version, len, end, free }
+    }
+
+    /// The journal's version.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Bytes of the header and of all whole records; 0 without a whole header.
+    pub fn whole(&self) -> u64 {
+        self.end
+    }
+
+    /// Bytes behind them that hold the rest of a write that was cut off, or that were never written.
+    pub fn behind(&self) -> u64 {
+        self.len.saturating_sub(self.end)
+    }
+
+    /// Whether a write was cut off: what lies behind the whole records is not as after erasing.
+    pub fn is_torn(&self) -> bool {
+        !self.free
+    }
+
+    /// What it is kept on.
+    pub fn storage(&mut self) -> &mut S {
+        &mut self.storage
+    }
+
+    /// What it was kept on.
+    pub fn into_storage(self) -> S {
+        self.storage
+    }
+}
+
 impl<S: ReadStorage> Journal<S> {
     /// Reads all of a journal, every checksum. Empty, blank and hardly begun storage is an empty journal.
     ///
@@ -328,36 +366,6 @@ impl<S: ReadStorage> Journal<S> {
             return Err(JournalError::Unreadable(Unreadable::Damaged(record.number)));
         }
         self.storage.read(record.payload + u64::from(from), into).map_err(JournalError::Storage)
-    }
-
-    /// The journal's version.
-    pub fn version(&self) -> u32 {
-        self.version
-    }
-
-    /// Bytes of the header and of all whole records; 0 without a whole header.
-    pub fn whole(&self) -> u64 {
-        self.end
-    }
-
-    /// Bytes behind them that hold the rest of a write that was cut off, or that were never written.
-    pub fn behind(&self) -> u64 {
-        self.len.saturating_sub(self.end)
-    }
-
-    /// Whether a write was cut off: what lies behind the whole records is not as after erasing.
-    pub fn is_torn(&self) -> bool {
-        !self.free
-    }
-
-    /// What it is kept on.
-    pub fn storage(&self) -> &S {
-        &self.storage
-    }
-
-    /// What it was kept on.
-    pub fn into_storage(self) -> S {
-        self.storage
     }
 
     /// The version, where a whole header is.

@@ -1,10 +1,14 @@
 //! What can be typed: commands, flags, their help. Does nothing.
 
+mod kept;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mobiedit::host::eval::selection::Shard;
 use mobiedit::host::synthetic::SHAPES;
+
+pub(crate) use kept::{ForgetArgs, ListArgs, UndoArgs};
 use mobiedit::npu::{ROWS, SOCS};
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
@@ -28,6 +32,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Take edits back
     Undo(UndoArgs),
+    /// Remove all that is kept of edits: their words, their numbers, their adapters
+    Forget(ForgetArgs),
     /// List the edits of the edits folder
     List(ListArgs),
     /// Measure a model once: activation scales, and what an edit should know about its layer
@@ -129,7 +135,7 @@ fn parse_soc(text: &str) -> Result<u32, String> {
     })
 }
 
-/// Where edits are kept, and how results are printed.
+/// How results are printed.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
     /// Print one JSON object, as the last line of stdout; none after an error or Ctrl-C
@@ -265,28 +271,6 @@ pub(crate) struct GenerateArgs {
     pub(crate) folder: FolderArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UndoArgs {
-    /// The edit, as `list` names it
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) edit_id: Option<String>,
-    /// All active edits
-    #[arg(long)]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) folder: FolderArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    pub(crate) folder: FolderArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -305,7 +305,7 @@ fn checkpoint_file(
     let arithmetic = args.model.arithmetic(session);
     inputs.extend([args.search.preset.name(), &arithmetic].map(str::as_bytes));
     inputs.extend(edits.active().map(|edit| edit.info.edit_id.as_bytes()));
-    CheckpointFile::new(edits.folder(), &inputs)
+    CheckpointFile::new(edits.folder(), &edits.next_id(), &inputs)
 }
 
 /// A committed edit's name, and where its adapter is, for people to read.
@@ -324,7 +324,7 @@ pub(crate) fn store(
     found: &Found,
 ) -> anyhow::Result<Stored> {
     let edit_id = writer.next_id();
-    let adapter = writer.edits().folder().join(format!("{edit_id}.gguf"));
+    let adapter = writer.next_adapter();
     export::gguf_lora(&adapter, session.model.config.architecture, found.patch())?;
     let info = EditInfo {
         edit_id: edit_id.clone(),

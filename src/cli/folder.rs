@@ -1,11 +1,11 @@
-//! `mobiedit undo` and `mobiedit list`: the edits folder, without a model.
+//! `mobiedit undo`, `forget` and `list`: the edits folder, without a model.
 
 use std::io::Write;
 
-use mobiedit::host::edits::EditsWriter;
+use mobiedit::host::edits::{Edits, EditsWriter};
 use serde_json::json;
 
-use crate::cli::args::{ListArgs, UndoArgs};
+use crate::cli::args::{ForgetArgs, ListArgs, UndoArgs};
 use crate::cli::generate::read_edits;
 use crate::cli::report::Stdout;
 use crate::cli::{Status, report};
@@ -17,11 +17,7 @@ pub(crate) fn undo(args: &UndoArgs) -> anyhow::Result<Status> {
         Some(id) => {
             known.get(id)?;
             EditsWriter::open(&args.folder.edits)?.undo(id)?;
-            let above = known.on_top_of(id);
-            if !above.is_empty() {
-                let above = above.join(", ");
-                report::note(&format!("made on top of {id}, may say something else without it: {above}"));
-            }
+            note_above(&known, id);
             vec![id.clone()]
         }
         None if known.active().next().is_none() => Vec::new(),
@@ -35,6 +31,40 @@ pub(crate) fn undo(args: &UndoArgs) -> anyhow::Result<Status> {
         writeln!(Stdout, "undone: {}", undone.join(", "))?;
     }
     Ok(Status::Done)
+}
+
+pub(crate) fn forget(args: &ForgetArgs) -> anyhow::Result<Status> {
+    let known = read_edits(&args.folder.edits)?;
+    let forgotten = match &args.edit_id {
+        Some(id) => {
+            let was_active = known.get(id)?.active;
+            EditsWriter::open(&args.folder.edits)?.forget(id)?;
+            if was_active {
+                note_above(&known, id);
+            }
+            vec![id.clone()]
+        }
+        // A folder that is not there is not created to find nothing in it.
+        None if !known.folder().exists() => Vec::new(),
+        None => EditsWriter::open(&args.folder.edits)?.forget_all()?,
+    };
+    if args.output.json {
+        report::json(&json!({ "forgotten": forgotten }))?;
+    } else if forgotten.is_empty() {
+        writeln!(Stdout, "no edit")?;
+    } else {
+        writeln!(Stdout, "forgotten: {}", forgotten.join(", "))?;
+    }
+    Ok(Status::Done)
+}
+
+/// Names the active edits that were searched with this one applied.
+fn note_above(known: &Edits, id: &str) {
+    let above = known.on_top_of(id);
+    if !above.is_empty() {
+        let above = above.join(", ");
+        report::note(&format!("made on top of {id}, may say something else without it: {above}"));
+    }
 }
 
 pub(crate) fn list(args: &ListArgs) -> anyhow::Result<Status> {

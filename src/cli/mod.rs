@@ -52,6 +52,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Undo(args) => folder::undo(&args),
+        Command::Forget(args) => folder::forget(&args),
         Command::List(args) => folder::list(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -18,14 +18,15 @@ pub struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    /// The place in `folder` of the edit that all of `inputs` describe: model, words, settings, earlier edits.
-    pub fn new(folder: &Path, inputs: &[&[u8]]) -> Self {
+    /// The place in `folder` of the edit that all of `inputs` describe: model, words, settings, earlier edits. `edit_id` is
+    /// what it will be called: when an edit of this name is committed or forgotten, its states go too.
+    pub fn new(folder: &Path, edit_id: &str, inputs: &[&[u8]]) -> Self {
         let mut hash = Fnv::default();
         for input in inputs {
             hash.write(&(input.len() as u64).to_le_bytes());
             hash.write(input);
         }
-        Self { path: folder.join(format!("running-{:016x}.mec", hash.finish())) }
+        Self { path: folder.join(format!("running-{edit_id}-{:016x}.mec", hash.finish())) }
     }
 
     /// The checkpoint's bytes, if the edit was interrupted.
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn another_edit_does_not_find_it() {
         let folder = tempfile::tempdir().unwrap();
-        let file = |inputs: &[&[u8]]| CheckpointFile::new(folder.path(), inputs);
+        let file = |inputs: &[&[u8]]| CheckpointFile::new(folder.path(), "e1", inputs);
         file(&[b"ab", b"c"]).store(b"half way").unwrap();
         assert_eq!(file(&[b"ab", b"c"]).load().unwrap().as_deref(), Some(&b"half way"[..]));
         assert_eq!(file(&[b"a", b"bc"]).load().unwrap(), None);

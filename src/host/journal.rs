@@ -1,190 +1,174 @@
-//! The journal's bytes: an append-only file of records, each with its length, two checksums and a mark at its end.
-//!
-//! ```text
-//! file   := "MOBIEDIT" version:u32 record*
-//! record := length:u32 crc32(length):u32 payload[length] crc32(payload):u32 "DONE"
-//! ```
-//! All numbers are little-endian. A write that was cut off at any byte leaves a tail that is not a whole record, and is told
-//! from damage: damaged records are refused, a torn tail is not part of the journal. Knows no edits and no files.
+//! The journal's file, as what its [format](mobiedit_backends::journal) is kept on: locked by one process, and replaced as a
+//! whole by a compaction. Knows no edits.
 
-/// The newest version that this program reads, and the one it writes.
-pub const VERSION: u32 = 1;
-const MAGIC: &[u8; 8] = b"MOBIEDIT";
-const HEADER_LEN: usize = 12;
-const DONE: &[u8; 4] = b"DONE";
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-/// Why a journal cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// The file starts with something else.
-    #[error("it is not a journal of edits")]
-    NotAJournal,
-    /// A later program wrote it.
-    #[error("it was written by a newer version of mobiedit (format {0}, this program reads up to {VERSION})")]
-    Newer(u32),
-    /// A record that was written whole has changed since. Counted from 1.
-    #[error("record {0} is damaged: put a copy of it in its place, or begin another folder with --edits")]
-    Damaged(usize),
+use mobiedit_backends::journal::{ReadStorage, Storage};
+
+use crate::host::locked::Locked;
+
+/// A file that this process alone writes.
+#[derive(Debug)]
+pub(crate) struct JournalFile {
+    file: Locked,
+    path: PathBuf,
+    /// Whether each record is on the disk before the next one: not while a file is written that has no name yet.
+    syncs: bool,
 }
 
-/// What a journal's bytes hold.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Replay<'a> {
-    /// Payloads, oldest first.
-    pub records: Vec<&'a [u8]>,
-    /// Bytes of the header and of all whole records, 0 without a whole header; what follows is the tail of a write that was
-    /// cut off.
-    pub whole: usize,
-}
-
-/// The header of an empty journal.
-pub fn header() -> Vec<u8> {
-    header_of(VERSION)
-}
-
-fn header_of(version: u32) -> Vec<u8> {
-    [&MAGIC[..], &version.to_le_bytes()].concat()
-}
-
-/// The bytes that append a record.
-pub fn record(payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_le_bytes();
-    let (of_length, of_payload) = (crc32fast::hash(&length), crc32fast::hash(payload));
-    [&length[..], &of_length.to_le_bytes(), payload, &of_payload.to_le_bytes(), DONE].concat()
-}
-
-/// Reads a journal's bytes.
-///
-/// # Errors
-/// Whatever is neither whole records nor a torn tail.
-pub fn replay(bytes: &[u8]) -> Result<Replay<'_>, JournalError> {
-    // The first write was cut off inside the header, or never arrived.
-    if header().starts_with(bytes) && bytes.len() < HEADER_LEN || bytes.iter().all(|b| *b == 0) {
-        return Ok(Replay { records: Vec::new(), whole: 0 });
-    }
-    let version = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk()).map(|v| u32::from_le_bytes(*v));
-    match version {
-        Some(version) if version > VERSION => return Err(JournalError::Newer(version)),
-        Some(VERSION) => {}
-        _ => return Err(JournalError::NotAJournal),
-    }
-    let (mut records, mut whole) = (Vec::new(), HEADER_LEN);
-    while let Some(rest) = bytes.get(whole..) {
-        match next(rest) {
-            Next::Record { payload, len } => {
-                records.push(payload);
-                whole += len;
+impl JournalFile {
+    /// Opens the journal at `path`, makes it if need be, and locks it: [`io::ErrorKind::WouldBlock`] where another process has.
+    ///
+    /// A compaction puts another file at the path. Who opened the one before it, and waited, would lock and write a file
+    /// that nobody finds: so the path is looked at again behind the lock.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        loop {
+            let file = Locked::new(create(path, false)?)?;
+            let journal = Self { file, path: path.to_owned(), syncs: true };
+            if journal.is_current()? {
+                return Ok(journal);
             }
-            Next::Nothing => break,
-            Next::Damaged => return Err(JournalError::Damaged(records.len() + 1)),
         }
     }
-    Ok(Replay { records, whole })
-}
 
-enum Next<'a> {
-    Record {
-        payload: &'a [u8],
-        len: usize,
-    },
-    /// The end, or a torn tail.
-    Nothing,
-    Damaged,
-}
-
-fn next(rest: &[u8]) -> Next<'_> {
-    // Some file systems leave zeros where a write did not arrive.
-    if rest.len() < 8 || rest.iter().all(|b| *b == 0) {
-        return Next::Nothing;
+    /// Whether it is still what lies at its path.
+    pub(crate) fn is_current(&self) -> io::Result<bool> {
+        let ours = same_file::Handle::from_file(self.file.try_clone()?)?;
+        match same_file::Handle::from_path(&self.path) {
+            Ok(there) => Ok(ours == there),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
-    let Some(length) = number_with_checksum(rest) else { return Next::Damaged };
-    let length = length as usize;
-    let Some((payload, behind)) = rest.split_at_checked(length.saturating_add(8)) else { return Next::Nothing };
-    let (Some(payload), Some(end)) = (payload.get(8..), behind.get(..8)) else { return Next::Nothing };
-    let intact = end[..4] == crc32fast::hash(payload).to_le_bytes();
-    let marked = &end[4..] == DONE;
-    match (intact, marked) {
-        (true, _) => Next::Record { payload, len: 16 + length },
-        // Its end never arrived, and nothing was written behind it.
-        (false, false) if rest.len() == 16 + length => Next::Nothing,
-        _ => Next::Damaged,
+
+    /// All its bytes.
+    pub(crate) fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// An empty file beside this one, which is to take its place: [`replace`](Self::replace). What an earlier one left is
+    /// overwritten. It is locked before it has the name, so nobody else writes between.
+    pub(crate) fn beside(&self) -> io::Result<Self> {
+        // Where the journal is a link, the file behind it is replaced.
+        let path = fs::canonicalize(&self.path)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(PART);
+        let path = path.with_file_name(name);
+        // Not written over in place: whoever has the old one open, or has linked to it, is not to see the new one.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(Self { file: Locked::new(create(&path, true)?)?, path, syncs: false })
+    }
+
+    /// Puts this file, whole and on the disk, in the place of `old`.
+    pub(crate) fn replace(&mut self, old: &Self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, fs::canonicalize(&old.path)?)?;
+        old.path.clone_into(&mut self.path);
+        self.syncs = true;
+        Ok(())
+    }
+
+    /// Removes a file that has not taken its place.
+    pub(crate) fn discard(self) {
+        // The error to report is the one before.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A number followed by its checksum; `None` where they do not agree.
-fn number_with_checksum(bytes: &[u8]) -> Option<u32> {
-    let number: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
-    let checksum: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
-    (crc32fast::hash(&number).to_le_bytes() == checksum).then_some(u32::from_le_bytes(number))
+/// What a file that is to take the journal's place has behind its name.
+pub(crate) const PART: &str = ".part";
+
+fn create(path: &Path, new: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).create_new(new).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+impl ReadStorage for JournalFile {
+    type Error = io::Error;
+
+    fn len(&mut self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.read_exact(into)
+    }
+}
+
+impl Storage for JournalFile {
+    fn capacity(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.syncs { self.file.sync_all() } else { Ok(()) }
+    }
+
+    fn cut(&mut self, at: u64) -> io::Result<bool> {
+        self.file.set_len(at)?;
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PAYLOADS: [&[u8]; 3] = [b"first", b"", &[0; 40]];
-
-    fn journal() -> Vec<u8> {
-        PAYLOADS.iter().fold(header(), |mut bytes, payload| {
-            bytes.extend(record(payload));
-            bytes
-        })
+    fn inode(path: &Path) -> same_file::Handle {
+        same_file::Handle::from_path(path).unwrap()
     }
 
     #[test]
-    fn a_write_cut_off_at_any_byte_loses_nothing_committed() {
-        let bytes = journal();
-        let committed = bytes.len();
-        let torn = record(b"torn");
-        for cut in 0..torn.len() {
-            let bytes = [&bytes[..], &torn[..cut]].concat();
-            let replayed = replay(&bytes).unwrap();
-            assert_eq!(replayed.records, PAYLOADS, "cut at byte {cut}");
-            assert_eq!(replayed.whole, committed);
-        }
+    fn who_waited_for_a_file_that_was_replaced_gets_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let old = JournalFile::open(&path).unwrap();
+        let waiting = create(&path, false).unwrap();
+        let mut new = old.beside().unwrap();
+        new.write(0, b"new").unwrap();
+        let locked = || JournalFile::open(&path).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        assert!(locked(), "before");
+        new.replace(&old).unwrap();
+        assert!(locked(), "after");
+        assert!(new.is_current().unwrap() && !old.is_current().unwrap());
+        drop((old, new));
+        let waited = JournalFile { file: Locked::new(waiting).unwrap(), path: path.clone(), syncs: true };
+        assert!(!waited.is_current().unwrap());
+        assert_eq!(JournalFile::open(&path).unwrap().bytes().unwrap(), b"new");
     }
 
+    #[cfg(unix)]
     #[test]
-    fn the_first_write_cut_off_at_any_byte_leaves_an_empty_journal() {
-        let first = [header(), record(b"first")].concat();
-        for cut in 0..first.len() {
-            let whole = if cut < HEADER_LEN { 0 } else { HEADER_LEN };
-            assert_eq!(replay(&first[..cut]), Ok(Replay { records: Vec::new(), whole }), "cut at byte {cut}");
-        }
-        assert_eq!(replay(&[0; 100]), Ok(Replay { records: Vec::new(), whole: 0 }));
-    }
-
-    #[test]
-    fn zeros_behind_the_last_record_are_a_torn_tail() {
-        let bytes = [journal(), vec![0; 100]].concat();
-        assert_eq!(replay(&bytes).unwrap().records, PAYLOADS);
-    }
-
-    #[test]
-    fn a_changed_bit_is_never_read_as_something_else() {
-        let bytes = journal();
-        for at in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[at / 8] ^= 1 << (at % 8);
-            // The mark alone is not needed where the checksum agrees.
-            if let Ok(replayed) = replay(&damaged) {
-                assert_eq!(replayed.records, PAYLOADS, "bit {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_damaged_record_is_named() {
-        let mut bytes = journal();
-        let second = HEADER_LEN + record(PAYLOADS[0]).len();
-        bytes[second + 8] ^= 1;
-        assert_eq!(replay(&bytes), Err(JournalError::Damaged(2)));
-    }
-
-    #[test]
-    fn a_newer_format_is_refused() {
-        assert_eq!(replay(&header_of(VERSION + 1)), Err(JournalError::Newer(VERSION + 1)));
-        assert_eq!(replay(b"GGUF"), Err(JournalError::NotAJournal));
+    fn behind_a_link_the_file_is_replaced_and_the_link_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("journal"), folder.path().join("link"));
+        fs::write(&path, b"old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let before = inode(&path);
+        let old = JournalFile::open(&link).unwrap();
+        let mut new = old.beside().unwrap();
+        new.write(0, b"new").unwrap();
+        new.replace(&old).unwrap();
+        assert!(before != inode(&path) && fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        new.beside().unwrap().discard();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -6,7 +6,7 @@
 //! - What is measured once: [`calibration`], over a [`text`].
 //! - Many edits to measure: [`eval`]; what steps cost as they grow: [`growth`]; both drawn with [`plot`].
 //! - What the process takes: [`memory`].
-//! - What is kept: [`edits`] in a [`journal`], a [`checkpoint`] of a running one, each with its model's
+//! - What is kept: [`edits`] in a [`journal`](mobiedit_backends::journal), a [`checkpoint`] of a running one, each with its model's
 //!   [`identity`](mobiedit_backends::identity).
 //! - Where a fact lies: [`trace`], drawn by [`heat_map`].
 //! - What leaves: [`export`], written by [`gguf_file`] and [`atomic_file`]; models of random weights to measure on, by [`synthetic`].
@@ -21,7 +21,7 @@ pub mod export;
 pub mod gguf_file;
 pub mod growth;
 pub mod heat_map;
-pub mod journal;
+mod journal;
 mod locked;
 pub mod map;
 pub mod memory;
