@@ -224,7 +224,7 @@ fn a_journal_that_cannot_be_used() {
     commands.push(vec!["export", "e1", "--format", "peft", "--out", "out"]);
     for (bytes, words) in [
         // The magic and the next version of the format.
-        (&b"MOBIEDIT\x02\0\0\0"[..], &["newer version"][..]),
+        (&b"MOBIEDIT\x03\0\0\0"[..], &["newer version"][..]),
         (b"something else entirely", &["not a journal"]),
         // A record of 5 bytes with the right checksum of its length and a wrong one of itself.
         (b"MOBIEDIT\x01\0\0\0\x05\0\0\0\x2e\x2f\x9a\x16hello\0\0\0\0DONE", &["record 1 is damaged"]),

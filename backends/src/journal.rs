@@ -374,9 +374,13 @@ impl<S: ReadStorage> Journal<S> {
         let there = self.len.min(HEADER_LEN) as usize;
         let (bytes, _) = start.split_at_mut(there);
         self.storage.read(0, bytes).map_err(JournalError::Storage)?;
-        let written = start.iter().rposition(|byte| *byte != 0xFF).map_or(0, |last| last + 1);
-        let begun = |version| header(version).get(..written) == start.get(..written);
-        let unfinished = written < start.len() && (OLDEST..=VERSION).any(begun);
+        let begun = |blank| {
+            let written = start.iter().rposition(|byte| *byte != blank).map_or(0, |last| last + 1);
+            let of = |version| header(version).get(..written) == start.get(..written);
+            // A version's number ends in zeros itself.
+            written < start.len() && (blank != 0 || written <= MAGIC.len()) && (OLDEST..=VERSION).any(of)
+        };
+        let unfinished = begun(0xFF) || begun(0);
         let behind = if unfinished { HEADER_LEN } else { 0 };
         if self.filled(behind)? != Filled::Written {
             return Ok(None);
