@@ -167,6 +167,9 @@ pub(crate) struct EditArgs {
     /// Prompts about something else, whose answers should stay
     #[arg(long, value_name = "PROMPT", num_args = 1..)]
     pub(crate) check: Vec<String>,
+    /// Keep the state of the search this often, so that an edit that is killed goes on from there; 0: after every step
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) keep_every: u32,
     #[command(flatten)]
     pub(crate) search: SearchArgs,
     #[command(flatten)]

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use mobiedit::core::problem::{Problem, ProblemError};
-use mobiedit::core::{Config, ForwardBackend};
+use mobiedit::core::{Config, ForwardBackend, Progress};
 use mobiedit::hal_qnn::sys::{Burst, ProfileLevel};
 use mobiedit::hal_qnn::{Counters, GraphCost, Qnn, QnnError};
 use mobiedit::host::checkpoint::CheckpointFile;
@@ -16,7 +15,7 @@ use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::export;
 use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
-use mobiedit::host::search::{Ended, Found, Search};
+use mobiedit::host::search::{Ended, Found, Next, Search};
 use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
 use mobiedit::host::statistics::{Statistics, prefixes};
 use serde::Serialize;
@@ -176,7 +175,8 @@ fn edit(
         _ => Ok(()),
     };
     let burst = session.transformer.device().npu().map(Qnn::burst);
-    let ended = find(session, &prompts, &search, &checkpoint, &interrupt)?;
+    let every = Duration::from_secs(args.keep_every.into());
+    let ended = find(session, &prompts, &search, &checkpoint, every, &interrupt)?;
     if args.profile {
         profile(session.transformer.device(), burst.as_ref(), measures);
     }
@@ -251,12 +251,14 @@ fn rejected_graphs(device: &HostDevice) {
     }
 }
 
-/// Searches, from the checkpoint if there is one, until the end or Ctrl-C.
+/// Searches, from the checkpoint if there is one, until the end or Ctrl-C. For one that is killed a state is kept `every` so
+/// long.
 fn find(
     session: &mut Session<'_>,
     prompts: &EditPrompts,
     search: &Search,
     checkpoint: &CheckpointFile,
+    every: Duration,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Ended> {
     let mut statistics = Statistics::default();
@@ -269,11 +271,28 @@ fn find(
         report::note("going on with an interrupted edit");
     }
     let bar = Bar::new("searching");
-    let watch = |progress: &mobiedit::core::Progress| -> ControlFlow<()> {
+    let (mut last, mut told) = (Instant::now(), false);
+    let next = |progress: &Progress| {
         bar.search(progress);
-        interrupt.check()
+        if interrupt.check().is_break() {
+            return Next::Stop;
+        }
+        if last.elapsed() < every {
+            return Next::Search;
+        }
+        last = Instant::now();
+        Next::Keep
     };
-    let result = search.run(&mut session.transformer, prompts, statistics.lend(), resume.as_deref(), watch);
+    // A full disk does not end a search that may need no state.
+    let keep = |bytes: &[u8]| match checkpoint.store(bytes) {
+        Err(error) if !told => {
+            told = true;
+            report::note(&format!("the state of the search cannot be kept: {error}"));
+        }
+        _ => {}
+    };
+    let backend = &mut session.transformer;
+    let result = search.run_keeping(backend, prompts, statistics.lend(), resume.as_deref(), next, keep);
     if resume.is_some() {
         return result
             .with_context(|| format!("the interrupted edit {path} cannot be resumed, delete it to begin anew"));

@@ -57,6 +57,17 @@ pub enum Ended {
     Interrupted(Vec<u8>),
 }
 
+/// What a search does after a unit of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next unit.
+    Search,
+    /// The same, once its state is kept.
+    Keep,
+    /// It stops with its state.
+    Stop,
+}
+
 /// Why a search could not be begun or finished.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -100,6 +111,27 @@ impl Search {
     where
         B::Error: 'static,
     {
+        let next = |progress: &Progress| if watch(progress).is_break() { Next::Stop } else { Next::Search };
+        self.run_keeping(backend, prompts, statistics, resume, next, |_| ())
+    }
+
+    /// [`run`](Self::run), where `next` may also ask for a state that is kept while the search goes on: a process that is
+    /// killed cannot give its own.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub fn run_keeping<B: ForwardBackend>(
+        &self,
+        backend: &mut B,
+        prompts: &EditPrompts,
+        statistics: Statistics<'_>,
+        resume: Option<&[u8]>,
+        mut next: impl FnMut(&Progress) -> Next,
+        mut keep: impl FnMut(&[u8]),
+    ) -> Result<Ended, SearchError<B::Error>>
+    where
+        B::Error: 'static,
+    {
         let lent = prompts.lend();
         let problem = Problem::new(&backend.spec(), self.layer, &lent, &prompts.target)?;
         let config = self.config.check(&backend.spec())?;
@@ -117,11 +149,16 @@ impl Search {
                 let (u, lambda) = (patch.u.to_vec(), patch.lambda.to_vec());
                 return Ok(Ended::Found(Found { progress, layer: self.layer, u, lambda }));
             }
-            if watch(&progress).is_break() {
-                let mut bytes = vec![0; editor.checkpoint_len()];
-                editor.checkpoint(&mut bytes)?;
+            let next = next(&progress);
+            if next == Next::Search {
+                continue;
+            }
+            let mut bytes = vec![0; editor.checkpoint_len()];
+            editor.checkpoint(&mut bytes)?;
+            if next == Next::Stop {
                 return Ok(Ended::Interrupted(bytes));
             }
+            keep(&bytes);
         }
     }
 }
