@@ -63,6 +63,45 @@ fn an_edit_is_made_kept_applied_and_undone() {
 }
 
 #[test]
+fn a_forgotten_edit_leaves_nothing_but_its_id() {
+    let place = Place::new();
+    place.json(0, &EDIT);
+    let again = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Berlin"];
+    place.json(0, &again);
+    let holds = |word: &[u8]| {
+        let files = place.files();
+        files.iter().any(|(path, bytes)| path.is_file() && bytes.windows(word.len()).any(|at| at == word))
+    };
+    let patch_of = |id: &str| {
+        let edits = mobiedit::host::edits::Edits::read(&place.path("mobiedit-edits")).unwrap();
+        let edit = edits.get(id).unwrap();
+        edit.u.iter().chain(&edit.lambda).map(|x| x.to_le_bytes()).collect::<Vec<_>>()
+    };
+    let (first, second) = (patch_of("e1"), patch_of("e2"));
+    assert!(holds(b"Rome") && first.iter().chain(&second).all(|float| holds(float)));
+
+    let ran = place.run(&["forget", "e1"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "forgotten: e1\n"));
+    assert!(ran.stderr.contains("made on top of e1") && ran.stderr.contains("e2"), "{}", ran.stderr);
+    assert!(!holds(b"Rome") && holds(b"Berlin"));
+    // A float of one patch may be one of the other's too.
+    assert!(first.iter().filter(|float| !second.contains(float)).all(|float| !holds(float)));
+    assert!(place.run(&["forget", "e1"]).stderr.contains("was forgotten"));
+    assert!(place.run(&["undo", "e1"]).stderr.contains("was forgotten"));
+    assert_eq!(place.json(0, &["list"])["edits"].as_array().unwrap().len(), 1);
+
+    assert_eq!(place.json(0, &["forget", "--all"]), json!({ "forgotten": ["e2"] }));
+    for word in ["The capital of", "capital", "France", "Berlin"] {
+        assert!(!holds(word.as_bytes()), "{word}");
+    }
+    assert!(second.iter().all(|float| !holds(float)));
+    assert_eq!(place.files().iter().filter(|(path, _)| path.is_file()).count(), 1, "the journal");
+    assert!(text(&place.json(0, &CAPITAL)).trim().starts_with("Paris"));
+    assert_eq!(place.json(0, &["forget", "--all"]), json!({ "forgotten": [] }));
+    assert_eq!(place.json(0, &EDIT)["edit_id"], "e3");
+}
+
+#[test]
 fn an_edited_fact_can_be_edited_again_in_the_same_words_and_in_others() {
     let place = Place::new();
     let says = |place: &Place, prompt: &str| {
@@ -96,6 +135,7 @@ fn looking_at_an_empty_place_changes_nothing() {
     let place = Place::new();
     assert_eq!(place.json(0, &["list"]), json!({ "edits": [] }));
     assert_eq!(place.json(0, &["undo", "--all"]), json!({ "undone": [] }));
+    assert_eq!(place.json(0, &["forget", "--all"]), json!({ "forgotten": [] }));
     assert_eq!(text(&place.json(0, &[&CAPITAL[..], &["--max-new-tokens", "1"]].concat())), " Paris");
     assert!(place.files().is_empty());
 }

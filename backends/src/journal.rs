@@ -42,7 +42,7 @@ pub trait ReadStorage {
     ///
     /// # Errors
     /// Those of the hardware.
-    fn len(&mut self) -> Result<u64, Self::Error>;
+    fn size(&mut self) -> Result<u64, Self::Error>;
 
     /// Reads the bytes from `at` on.
     ///
@@ -83,7 +83,7 @@ pub struct OutOfBounds;
 impl ReadStorage for &[u8] {
     type Error = OutOfBounds;
 
-    fn len(&mut self) -> Result<u64, OutOfBounds> {
+    fn size(&mut self) -> Result<u64, OutOfBounds> {
         Ok(<[u8]>::len(self) as u64)
     }
 
@@ -98,8 +98,8 @@ impl ReadStorage for &[u8] {
 impl<S: ReadStorage> ReadStorage for &mut S {
     type Error = S::Error;
 
-    fn len(&mut self) -> Result<u64, S::Error> {
-        S::len(self)
+    fn size(&mut self) -> Result<u64, S::Error> {
+        S::size(self)
     }
 
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), S::Error> {
@@ -312,7 +312,7 @@ impl<S: ReadStorage> Journal<S> {
     /// # Errors
     /// Whatever is neither whole records nor a torn tail.
     pub fn open(mut storage: S) -> Result<Self, JournalError<S::Error>> {
-        let len = storage.len().map_err(JournalError::Storage)?;
+        let len = storage.size().map_err(JournalError::Storage)?;
         let mut journal = Self { storage, version: OLDEST, len, end: 0, free: false };
         if let Some(version) = journal.header()? {
             journal.version = version;

@@ -97,7 +97,7 @@ fn create(path: &Path, new: bool) -> io::Result<File> {
 impl ReadStorage for JournalFile {
     type Error = io::Error;
 
-    fn len(&mut self) -> io::Result<u64> {
+    fn size(&mut self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 

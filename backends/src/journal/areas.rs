@@ -119,7 +119,7 @@ impl<S: Erase> Areas<S> {
         self.other.sync().map_err(JournalError::Storage)?;
         self.generation = generation;
         mem::swap(&mut self.journal.storage, &mut self.other);
-        let len = self.journal.storage.len().map_err(JournalError::Storage)?;
+        let len = self.journal.storage.size().map_err(JournalError::Storage)?;
         (self.journal.end, self.journal.len, self.journal.free) = (to, len, true);
         self.other.erase().map_err(JournalError::Storage)
     }
@@ -163,7 +163,7 @@ enum State {
 }
 
 fn state<S: Storage>(area: &mut S) -> Result<State, JournalError<S::Error>> {
-    let len = area.len().map_err(JournalError::Storage)?;
+    let len = area.size().map_err(JournalError::Storage)?;
     let mut journal = Journal { storage: area, version: OLDEST, len, end: 0, free: false };
     let found = journal.header().and_then(|version| if version.is_some() { first(&mut journal) } else { Ok(None) });
     match found {

@@ -15,7 +15,7 @@ struct Memory(Vec<u8>);
 impl ReadStorage for Memory {
     type Error = OutOfBounds;
 
-    fn len(&mut self) -> Result<u64, OutOfBounds> {
+    fn size(&mut self) -> Result<u64, OutOfBounds> {
         Ok(self.0.len() as u64)
     }
 
@@ -179,7 +179,7 @@ impl Flash {
 impl ReadStorage for Flash {
     type Error = PowerIsGone;
 
-    fn len(&mut self) -> Result<u64, PowerIsGone> {
+    fn size(&mut self) -> Result<u64, PowerIsGone> {
         Ok(self.bytes.len() as u64)
     }
 
