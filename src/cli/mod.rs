@@ -15,6 +15,7 @@ mod running;
 mod scale;
 mod tokens;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Undo(args) => folder::undo(&args),
         Command::List(args) => folder::list(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),

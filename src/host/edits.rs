@@ -74,6 +74,13 @@ pub struct EditInfo {
     pub forward_passes: u64,
     /// Geometric mean of the target tokens' probabilities after the edit.
     pub p_target: f32,
+    /// The model with it says the target. Journals of before have only such edits, and do not say so.
+    #[serde(default = "yes")]
+    pub success: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A committed edit.
@@ -348,6 +355,7 @@ mod tests {
             steps: 3,
             forward_passes: 40,
             p_target: 0.75,
+            success: true,
         }
     }
 
