@@ -93,7 +93,10 @@ fn what_is_stored_is_verified_and_an_edit_that_another_covers_does_not_hold() {
     assert!(held["p_target"].as_f64().unwrap() > 0.5);
     let health = &verified["health"];
     let number = |name: &str| health[name].as_f64().unwrap();
-    assert!((number("perplexity") / number("perplexity_clean") - 1.0).abs() < 0.1 && number("drift") < 0.05, "{health}");
+    assert!(
+        (number("perplexity") / number("perplexity_clean") - 1.0).abs() < 0.1 && number("drift") < 0.05,
+        "{health}"
+    );
     assert!((0.001..0.5).contains(&number("patch_norm")) && verified["warnings"] == json!([]), "{verified}");
 
     let again = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Berlin"];

@@ -66,6 +66,8 @@ enum Command {
     },
     /// Write include/mobiedit.h anew from src/capi
     Header,
+    /// Write tests/UNSAFE.md anew: every `unsafe` with its argument
+    Unsafe,
     /// Qualcomm's QNN library with the emulator of its NPU
     Qnn {
         #[command(subcommand)]
@@ -137,6 +139,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             report.finish(false)
         }
         Command::Header => header::write(),
+        Command::Unsafe => tidy::write_unsafe_table(&sh),
         Command::Qnn { what: QnnCommand::Fetch { accept_license } } => qnn::fetch(&sh, accept_license).map(|_| ()),
         Command::Bench { arguments } => bench(&sh, &arguments),
         Command::Fixtures { arguments } => fixtures::run(&sh, &arguments),
