@@ -5,6 +5,7 @@
 
 mod arrows;
 mod cfg;
+mod dependencies;
 mod no_std;
 mod prose;
 mod source;
@@ -50,6 +51,8 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
         violations.extend(no_std::check(&sources, folder, &features));
     }
     violations.extend(prose::check(&texts, &sources));
+    let list = texts.iter().find(|(path, _)| path == dependencies::LIST).map_or("", |(_, text)| text);
+    violations.extend(dependencies::check(list, &dependencies::names(&metadata)));
     let kept = texts.iter().find(|(path, _)| path == unsafety::TABLE).map(|(_, text)| text.as_str());
     if kept != Some(&unsafety::table(&sources)) {
         violations.push(Violation::new(unsafety::TABLE, 1, "it is not current: `cargo xtask unsafe` writes it"));
