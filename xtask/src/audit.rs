@@ -3,6 +3,8 @@
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
+use crate::tools;
+
 /// Runs the tests that Miri can run: no system calls but the plainest, no threads of rayon, no vendor's library.
 pub(crate) fn miri(sh: &Shell) -> anyhow::Result<()> {
     if cmd!(sh, "cargo +nightly miri --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
@@ -27,9 +29,7 @@ pub(crate) fn miri(sh: &Shell) -> anyhow::Result<()> {
 
 /// Checks licences, sources and duplicates of all dependencies.
 pub(crate) fn deny(sh: &Shell) -> anyhow::Result<()> {
-    if cmd!(sh, "cargo deny --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        eprintln!("\ninstalling cargo-deny with cargo");
-        cmd!(sh, "cargo install cargo-deny --locked").run()?;
-    }
-    Ok(cmd!(sh, "cargo deny check --config .cargo/deny.toml licenses bans sources").run()?)
+    let folder = tools::cargo_program(sh, "cargo-deny", "0.20.2").map_err(anyhow::Error::msg)?;
+    let program = folder.join("cargo-deny");
+    Ok(cmd!(sh, "{program} --all-features check --config .cargo/deny.toml licenses bans sources").run()?)
 }
