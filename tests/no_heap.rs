@@ -1,13 +1,11 @@
 //! No heap: a whole edit of the shipped model on the scalar device, in memory that was lent before it began; and on the threaded one, in
 //! memory that it reserved.
-//!
-//! The allocator counts by thread, so that the test harness and other tests are not in the count.
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod heap;
+
 use std::hint::black_box;
 
+use heap::{HEAP, Heap, counted, live};
 use mobiedit::backends::device::Device;
 use mobiedit::backends::patches::Patches;
 use mobiedit::backends::transformer::{Precision, Transformer};
@@ -20,66 +18,14 @@ use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
 use mobiedit::host::statistics::prefixes;
 
-/// What a thread did to the heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heap {
-    /// Calls: to get memory, to give it back, to change its size.
-    calls: usize,
-    /// Bytes that were asked for.
-    bytes: usize,
-}
-
-thread_local! {
-    static HEAP: Cell<Heap> = const { Cell::new(Heap { calls: 0, bytes: 0 }) };
-}
-
-fn count(bytes: usize) {
-    // A thread that is ending has no counter any more; none of those is measured.
-    let _ = HEAP.try_with(|heap| heap.set(Heap { calls: heap.get().calls + 1, bytes: heap.get().bytes + bytes }));
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory but its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(0);
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// What `work` does to the heap on this thread.
-fn counted<R>(work: impl FnOnce() -> R) -> (R, Heap) {
-    let before = HEAP.get();
-    let result = work();
-    let after = HEAP.get();
-    (result, Heap { calls: after.calls - before.calls, bytes: after.bytes - before.bytes })
-}
-
 #[test]
 fn the_counter_sees_every_use_of_the_heap() {
+    // So much that other tests beside this one do not hide it.
+    let before = live();
+    let much = black_box(vec![0_u8; black_box(1 << 30)]);
+    assert!(live() > before + (1 << 29));
+    drop(much);
+    assert!(live() < before + (1 << 29));
     assert_eq!(counted(|| black_box(1) + 1), (2, Heap { calls: 0, bytes: 0 }));
     let (mut kept, heap) = counted(|| Vec::<u8>::with_capacity(black_box(1000)));
     assert_eq!(heap, Heap { calls: 1, bytes: 1000 });
