@@ -194,6 +194,7 @@ fn more_edits_than_a_model_takes() {
             steps: 1,
             forward_passes: 1,
             p_target: 1.0,
+            success: true,
         };
         writer.commit(info, RankOne { layer: 1, u: &[0.0; 768], lambda: &[0.0; 256] }).unwrap();
         if left == 1 {

@@ -122,6 +122,31 @@ fn an_edited_fact_can_be_edited_again_in_the_same_words_and_in_others() {
 }
 
 #[test]
+fn what_is_stored_is_verified_and_an_edit_that_another_covers_does_not_hold() {
+    let place = Place::new();
+    let edited = place.run(&[&EDIT[..], &["--verify"]].concat());
+    assert!(edited.code == Some(0) && edited.stderr.contains("e1, read back: holds"), "{}", edited.stderr);
+    let verified = place.json(0, &["verify"]);
+    let held = &verified["edits"][0];
+    assert_eq!((&held["edit_id"], &held["holds"]), (&json!("e1"), &json!(true)));
+    assert!(held["p_target"].as_f64().unwrap() > 0.5);
+    let health = &verified["health"];
+    let number = |name: &str| health[name].as_f64().unwrap();
+    assert!(
+        (number("perplexity") / number("perplexity_clean") - 1.0).abs() < 0.1 && number("drift") < 0.05,
+        "{health}"
+    );
+    assert!((0.001..0.5).contains(&number("patch_norm")) && verified["warnings"] == json!([]), "{verified}");
+
+    let again = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Berlin"];
+    place.json(0, &again);
+    let verified = place.json(3, &["verify"]);
+    assert_eq!((&verified["edits"][0]["holds"], &verified["edits"][1]["holds"]), (&json!(false), &json!(true)));
+    assert_eq!(place.json(0, &["verify", "e2"])["edits"].as_array().unwrap().len(), 1);
+    assert_eq!(place.run(&["verify", "e7"]).code, Some(1));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_in_less_memory() {
     let (first, second) = (Place::new(), Place::new());
     first.json(0, &EDIT);

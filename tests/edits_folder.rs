@@ -46,6 +46,7 @@ fn commit(writer: &mut EditsWriter, number: u32) -> Result<(), EditsError> {
         steps: number,
         forward_passes: 40,
         p_target: 0.98 - number as f32 * 1e-3,
+        success: true,
     };
     let (u, lambda) = patch(number);
     writer.commit(info, RankOne { layer: 2, u: &u, lambda: &lambda })

@@ -48,6 +48,7 @@ fn place_with_edit() -> (Place, Vec<f32>, Vec<f32>) {
         steps: 2,
         forward_passes: 3,
         p_target: 0.5,
+        success: true,
     };
     writer.commit(info, RankOne { layer: LAYER, u: &u, lambda: &lambda }).unwrap();
     (place, u, lambda)

@@ -1,83 +1,31 @@
-//! No heap: a whole edit of the shipped model on the scalar device, in memory that was lent before it began.
-//!
-//! The allocator counts by thread, so that the test harness and other tests are not in the count.
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+//! No heap: a whole edit of the shipped model on the scalar device, in memory that was lent before it began; and on the threaded one, in
+//! memory that it reserved.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod heap;
+
 use std::hint::black_box;
 
+use heap::{HEAP, Heap, counted, live};
+use mobiedit::backends::device::Device;
 use mobiedit::backends::patches::Patches;
 use mobiedit::backends::transformer::{Precision, Transformer};
 use mobiedit::core::backend::Loss;
 use mobiedit::core::{
     Config, EditStorage, Editor, Footprint, Outcome, Phase, Problem, Progress, PromptSet, Statistics,
 };
-use mobiedit::hal_cpu::{Cpu, ScratchBuffers, ScratchLens};
+use mobiedit::hal_cpu::{Cpu, FastCpu, ScratchBuffers, ScratchLens};
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::session::{Session, SessionError, SessionOptions, auto_layer, with_session};
 use mobiedit::host::statistics::prefixes;
 
-/// What a thread did to the heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heap {
-    /// Calls: to get memory, to give it back, to change its size.
-    calls: usize,
-    /// Bytes that were asked for.
-    bytes: usize,
-}
-
-thread_local! {
-    static HEAP: Cell<Heap> = const { Cell::new(Heap { calls: 0, bytes: 0 }) };
-}
-
-fn count(bytes: usize) {
-    // A thread that is ending has no counter any more; none of those is measured.
-    let _ = HEAP.try_with(|heap| heap.set(Heap { calls: heap.get().calls + 1, bytes: heap.get().bytes + bytes }));
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory but its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(0);
-        // SAFETY: the caller keeps the trait's contract.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// What `work` does to the heap on this thread.
-fn counted<R>(work: impl FnOnce() -> R) -> (R, Heap) {
-    let before = HEAP.get();
-    let result = work();
-    let after = HEAP.get();
-    (result, Heap { calls: after.calls - before.calls, bytes: after.bytes - before.bytes })
-}
-
 #[test]
 fn the_counter_sees_every_use_of_the_heap() {
+    // So much that other tests beside this one do not hide it.
+    let before = live();
+    let much = black_box(vec![0_u8; black_box(1 << 30)]);
+    assert!(live() > before + (1 << 29));
+    drop(much);
+    assert!(live() < before + (1 << 29));
     assert_eq!(counted(|| black_box(1) + 1), (2, Heap { calls: 0, bytes: 0 }));
     let (mut kept, heap) = counted(|| Vec::<u8>::with_capacity(black_box(1000)));
     assert_eq!(heap, Heap { calls: 1, bytes: 1000 });
@@ -88,12 +36,13 @@ fn the_counter_sees_every_use_of_the_heap() {
     assert_eq!(elsewhere().unwrap(), Heap { calls: 2, bytes: 8 }, "each thread has a count of its own");
 }
 
-/// Edits to the end, counting from the editor's first breath to its patch; `each` sees every step.
-fn edit(
+/// Edits to the end, counting from the editor's first breath to its patch; `each` sees every step. `device` is told the rows of a pass.
+fn edit<D: Device>(
     session: &Session<'_>,
     prompts: &EditPrompts,
     statistics: Statistics<'_>,
     config: Config,
+    device: impl FnOnce(usize) -> D,
     mut each: impl FnMut(Progress, Heap),
 ) {
     let (model, spec) = (session.model, session.model.config.spec);
@@ -104,14 +53,13 @@ fn edit(
     let rows = config.config().batch * problem.suffix_rows(PromptSet::ALL);
     let (mut floats, mut cache) = (vec![0.0; need.floats], vec![0.0; need.cache]);
     let mut losses = vec![Loss::default(); need.losses];
-    let mut work = vec![0.0; Transformer::<Cpu<'_>>::work_len(&model.config, rows)];
+    let mut work = vec![0.0; Transformer::<D>::work_len(&model.config, rows)];
     let mut patches = vec![0.0; Patches::len_of_one(spec.d_ff, spec.d_model)];
-    let mut scratch = ScratchBuffers::new(ScratchLens::of(&model.config, 16));
-    let mut bytes = vec![0; 1 << 16];
+    let device = device(rows);
+    let mut bytes = vec![0; CHECKPOINT];
 
     let storage = EditStorage { floats: &mut floats, cache: &mut cache, losses: &mut losses };
     let ((mut editor, mut transformer), heap) = counted(|| {
-        let device = Cpu::new(scratch.lend());
         let transformer = Transformer::new(model, device, Precision::W8A16, &mut work, &mut patches);
         (Editor::new(config, problem, statistics, 0, storage).unwrap(), transformer)
     });
@@ -125,27 +73,71 @@ fn edit(
 }
 
 const NONE: Heap = Heap { calls: 0, bytes: 0 };
+/// Room for a checkpoint.
+const CHECKPOINT: usize = 1 << 16;
 
-#[test]
-fn a_whole_edit_on_the_scalar_device_does_not_use_the_heap() {
-    let on_one_thread = SessionOptions { threads: Some(1), ..SessionOptions::default() };
-    let done = with_session(&on_one_thread, |session| -> Result<(), SessionError> {
+/// Lends a session on so many threads, with the prompts of an edit and its layer's statistics.
+fn with_edit(threads: usize, work: impl FnOnce(&Session<'_>, &EditPrompts, Statistics<'_>) + Send) {
+    let options = SessionOptions { threads: Some(threads), ..SessionOptions::default() };
+    let done = with_session(&options, |session| -> Result<(), SessionError> {
         let words =
             EditRequest { prompt: "The capital of {} is".into(), subject: "France".into(), target: "Rome".into() };
         let prefixes: Vec<&str> = prefixes().take(6).collect();
         let prompts = EditPrompts::new(&session.tokenizer, &words, &prefixes)?;
         let statistics = session.statistics(auto_layer(session.model.layers.len()), |_, _| ())?;
+        work(session, &prompts, statistics.lend());
+        Ok(())
+    });
+    done.unwrap();
+}
+
+#[test]
+fn a_whole_edit_on_the_scalar_device_does_not_use_the_heap() {
+    with_edit(1, |session, prompts, statistics| {
+        let mut scratch = ScratchBuffers::new(ScratchLens::of(&session.model.config, 16));
         let (mut phases, mut last) = (Vec::new(), None);
-        edit(session, &prompts, statistics.lend(), Config::DEFAULT, |progress, heap| {
-            assert_eq!(heap, NONE, "{progress:?}");
-            phases.push(progress.phase);
-            last = progress.outcome;
-        });
+        let cpu = Cpu::new(scratch.lend());
+        edit(
+            session,
+            prompts,
+            statistics,
+            Config::DEFAULT,
+            |_| cpu,
+            |progress, heap| {
+                assert_eq!(heap, NONE, "{progress:?}");
+                phases.push(progress.phase);
+                last = progress.outcome;
+            },
+        );
         assert_eq!(last, Some(Outcome::Success));
         for phase in [Phase::Prefill, Phase::Bank, Phase::Search, Phase::Verify] {
             assert!(phases.contains(&phase), "{phase:?} was counted");
         }
-        Ok(())
     });
-    done.unwrap();
+}
+
+#[test]
+fn the_threaded_device_reserves_what_it_says_and_takes_next_to_nothing_later() {
+    const THREADS: usize = 2;
+    /// What rayon's queues take now and then.
+    const QUEUES: usize = 16 << 10;
+    // All threads' counts.
+    let bytes = || rayon::broadcast(|_| HEAP.get().bytes).iter().sum::<usize>();
+    with_edit(THREADS, |session, prompts, statistics| {
+        let config = &session.model.config;
+        let (mut start, mut steps) = (0, 0);
+        let device = |rows| {
+            let mut cpu = FastCpu::detect();
+            let before = bytes();
+            cpu.reserve(config, rows).unwrap();
+            start = bytes();
+            let (reserved, counted) = (start - before, FastCpu::bytes(config, rows, THREADS));
+            assert!(reserved <= counted && counted < 2 * reserved, "{reserved} bytes reserved, {counted} counted");
+            cpu
+        };
+        edit(session, prompts, statistics, Config::DEFAULT, device, |_, _| steps += 1);
+        let taken = bytes() - start;
+        // The checkpoint's buffer is the test's own.
+        assert!(steps > 10 && taken < CHECKPOINT + QUEUES, "{taken} bytes in {steps} steps");
+    });
 }

@@ -45,6 +45,8 @@ struct Sums {
     kl: f64,
     divergences: u32,
     loss: Loss,
+    /// An argmax was no number: a miss could not be told from a fault.
+    lost: bool,
 }
 
 impl Sums {
@@ -55,6 +57,7 @@ impl Sums {
             match read {
                 Read::Target(token) => {
                     self.nll += f64::from(log_sum_exp - target_logit);
+                    self.lost |= !best.is_finite();
                     self.loss.targets += 1;
                     self.loss.hits += u32::from(*best == *token as f32);
                 }
@@ -71,7 +74,8 @@ impl Sums {
     fn loss<E>(self) -> Result<Loss, ForwardError<E>> {
         let nll = (self.nll / f64::from(self.loss.targets.max(1))) as f32;
         let kl = (self.kl / f64::from(self.divergences.max(1))) as f32;
-        if nll.is_finite() && kl.is_finite() { Ok(Loss { nll, kl, ..self.loss }) } else { Err(ForwardError::NotFinite) }
+        let finite = nll.is_finite() && kl.is_finite() && !self.lost;
+        if finite { Ok(Loss { nll, kl, ..self.loss }) } else { Err(ForwardError::NotFinite) }
     }
 }
 

@@ -9,7 +9,7 @@
 //! 2. **The decoder.** [`model`]: its hyper-parameters and weights. [`transformer`]: Llama and Qwen2 on one page, a list of
 //!    operations per layer. [`patches`]: the rank-one edits that its linear layers add.
 //! 3. **What it is used for.** [`editing`]: the editor's `ForwardBackend`, with the exact prefix cache and all candidates of a
-//!    step in one batch. [`generate`]: a sequence that grows by its likeliest token.
+//!    step in one batch. [`generate`]: a sequence that grows by its likeliest token. [`score`]: how well a text is known.
 //!    [`trace`]: causal tracing, which shows where a fact lies. [`readers`]: what the layers above an edit read.
 //! 4. **The numbers.** [`gguf`]: a model file, every length and offset checked, and the decoder in it. [`dequant`]: its formats
 //!    as f32. [`quant`]: the rules of W8A16. [`scales`]: a model's static ones, [`observer`]: what calibration sees of it,
@@ -48,6 +48,7 @@ pub mod quant;
 pub mod readers;
 pub mod rows;
 pub mod scales;
+pub mod score;
 pub mod trace;
 pub mod transformer;
 pub mod weights;

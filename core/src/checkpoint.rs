@@ -272,3 +272,6 @@ impl Reader<'_> {
         Ok(state)
     }
 }
+
+#[cfg(test)]
+mod tests;

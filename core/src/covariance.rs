@@ -157,6 +157,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "sums over many samples take Miri minutes")]
     fn agrees_with_a_dense_solve_in_f64() {
         for (n, width, ridge) in [(1, 16, 0.1), (20, 48, 0.1), (100, 48, 0.01), (48, 48, 1.0)] {
             let samples = samples(n, width);

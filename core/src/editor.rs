@@ -148,8 +148,8 @@ impl<'a> Editor<'a> {
     /// Does one unit of work. After the end it does nothing and reports the outcome again.
     ///
     /// # Errors
-    /// On an error the edit is where it was: the same call again does the same unit, to the same bits. (If the backend
-    /// failed half-way, that call fills the cache first, uncounted, and the unit is done by the next.)
+    /// On an error the edit is where it was: the same call again does the same unit, to the same bits. (If it was the losses
+    /// that failed or were no numbers, that call fills the cache first, uncounted, and the unit is done by the next.)
     pub fn step<B: ForwardBackend>(&mut self, backend: &mut B) -> Result<Progress, StepError<B::Error>> {
         if backend.spec() != *self.config.spec() {
             return Err(StepError::OtherModel);
@@ -159,13 +159,18 @@ impl<'a> Editor<'a> {
             self.applied = None;
         }
         let unit = if self.state.cache == Validity::Fresh { self.state.phase } else { Phase::Prefill };
-        match unit {
-            Phase::Prefill => self.prefill(backend)?,
-            Phase::Bank => self.try_starts(backend)?,
-            Phase::Search => self.search(backend)?,
-            Phase::Verify => self.verify(backend)?,
-            Phase::Done => {}
+        let done = match unit {
+            Phase::Prefill => self.prefill(backend),
+            Phase::Bank => self.try_starts(backend),
+            Phase::Search => self.search(backend),
+            Phase::Verify => self.verify(backend),
+            Phase::Done => Ok(()),
+        };
+        if done.is_err() && matches!(unit, Phase::Bank | Phase::Search) {
+            // A backend that failed half-way may have spoilt the cache, and what is not finite may lie in it.
+            self.state.cache = Validity::Lost;
         }
+        done?;
         #[cfg(feature = "defmt")]
         if unit != self.state.phase {
             defmt::debug!("step {}: {} done, {} next", self.state.step, unit, self.state.phase);
@@ -276,7 +281,7 @@ impl<'a> Editor<'a> {
             start(bank, state.starts as usize + i, value, longest, delta);
         }
         let losses = losses.get_mut(..count).unwrap_or_default();
-        evaluate(backend, &self.problem, which, cache, &mut self.state.cache, candidates, losses)?;
+        backend.losses(&self.problem, which, cache, candidates, losses)?;
         for (loss, delta) in losses.iter().zip(candidates.chunks_exact(width)) {
             let value = finite(objective.of(loss, delta))?;
             if value < state.best_loss {
@@ -404,7 +409,7 @@ impl<'a> Editor<'a> {
                 }
             }
             let losses = losses.get_mut(..count).unwrap_or_default();
-            evaluate(backend, &self.problem, which, cache, &mut self.state.cache, candidates, losses)?;
+            backend.losses(&self.problem, which, cache, candidates, losses)?;
             for (i, ((out, loss), candidate)) in
                 objectives.iter_mut().zip(&*losses).zip(candidates.chunks_exact(width)).enumerate()
             {
@@ -486,23 +491,6 @@ fn start(bank: &[half::f16], index: usize, value: &[f32], longest: f32, delta: &
         *out = v.to_f32() - v0;
     }
     value::clamp(delta, longest);
-}
-
-/// [`ForwardBackend::losses`]; if it fails, the cache it worked on is lost.
-fn evaluate<B: ForwardBackend>(
-    backend: &mut B,
-    problem: &Problem<'_>,
-    which: PromptSet,
-    cache: &mut [f32],
-    validity: &mut Validity,
-    deltas: &[f32],
-    losses: &mut [Loss],
-) -> Result<(), StepError<B::Error>> {
-    let result = backend.losses(problem, which, cache, deltas, losses);
-    if result.is_err() {
-        *validity = Validity::Lost;
-    }
-    Ok(result?)
 }
 
 fn finite<E>(x: f32) -> Result<f32, StepError<E>> {

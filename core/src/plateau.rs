@@ -53,4 +53,31 @@ mod tests {
             assert_eq!(s, stalled.contains(&i), "step {i}");
         }
     }
+
+    /// Against the rule in words, over all losses so far: every sequence of five losses in seven steps.
+    #[test]
+    fn every_sequence_stalls_as_the_rule_says() {
+        const LOSSES: [f32; 5] = [0.0, 0.5, 1.0, 2.0, f32::INFINITY];
+        const LENGTH: u32 = 7;
+        for rule in [Stall { fall: 1.0, steps: 1 }, Stall { fall: 0.5, steps: 2 }, Stall { fall: 0.0, steps: 3 }] {
+            for number in 0..LOSSES.len().pow(LENGTH) {
+                let losses: Vec<f32> =
+                    (0..LENGTH).map(|i| LOSSES[number / LOSSES.len().pow(i) % LOSSES.len()]).collect();
+                let mut plateau = Plateau::NEW;
+                // The step of the last mark, and that from which its steps are counted.
+                let (mut mark, mut counted_from) = (f32::INFINITY, 0);
+                for (step, &loss) in losses.iter().enumerate() {
+                    let falls = mark - loss >= rule.fall || mark == f32::INFINITY;
+                    if falls {
+                        (mark, counted_from) = (loss, step + 1);
+                    }
+                    let stalls = !falls && step + 1 - counted_from >= rule.steps as usize;
+                    if stalls {
+                        counted_from = step + 1;
+                    }
+                    assert_eq!(plateau.observe(loss, rule), stalls, "{losses:?}, step {step}, {rule:?}");
+                }
+            }
+        }
+    }
 }

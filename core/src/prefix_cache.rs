@@ -102,7 +102,7 @@ pub(crate) enum Validity {
     Fresh,
     /// The staleness rule asks for a refresh: counted when it is done.
     Stale,
-    /// A resumed edit, or a backend that failed half-way: filling it again is no progress and is not counted.
+    /// A resumed edit, or losses that failed or were no numbers: filling it again is no progress and is not counted.
     Lost,
 }
 

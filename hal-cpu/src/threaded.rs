@@ -1,4 +1,4 @@
-//! The host's device: the same operations with SIMD kernels, on rayon's threads. Owns its memory, and grows it.
+//! The host's device: the same operations with SIMD kernels, on rayon's threads. Owns its memory, which is counted in advance.
 //!
 //! The bits are those of the scalar device, on every level and with any number of threads: threads share out channels and
 //! rows, never a sum.
@@ -6,11 +6,13 @@
 use core::ops::Range;
 
 use std::boxed::Box;
+use std::collections::TryReserveError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use std::vec;
 use std::vec::Vec;
 
 use mobiedit_backends::device::{Capabilities, Device, Memory};
+use mobiedit_backends::model::ModelConfig;
 use mobiedit_backends::op::{Activation, Op};
 use mobiedit_backends::weights::Matrix;
 use rayon::prelude::*;
@@ -25,6 +27,7 @@ use crate::scalar::integer::BLOCK;
 use crate::scalar::linear::add_terms;
 use crate::scalar::product::is_integer;
 use crate::scalar::readout::{CHUNK, Statistics};
+use crate::scratch::ScratchLens;
 use mobiedit_backends::checked::{AttentionInputs, Checked, Linear, Readout, clean_row};
 use mobiedit_backends::moving;
 
@@ -49,6 +52,7 @@ pub struct FastCpu {
     /// Products, `(panels, rows)`.
     products: Vec<Lanes>,
     statistics: Vec<Statistics>,
+    rooms: Vec<Mutex<Room>>,
 }
 
 impl core::fmt::Debug for FastCpu {
@@ -69,7 +73,62 @@ impl FastCpu {
     }
 
     fn new(level: Level, kernels: Box<dyn Kernels>) -> Self {
-        Self { level, kernels, batch: Batch::default(), products: Vec::new(), statistics: Vec::new() }
+        Self {
+            level,
+            kernels,
+            batch: Batch::default(),
+            products: Vec::new(),
+            statistics: Vec::new(),
+            rooms: Vec::new(),
+        }
+    }
+
+    /// Bytes of memory that a device uses for a model, beside the caller's, for batches of up to `rows` rows on `threads` threads.
+    pub const fn bytes(config: &ModelConfig, rows: usize, threads: usize) -> usize {
+        rows.saturating_mul(Self::bytes_of_a_row(config))
+            .saturating_add(threads.saturating_mul(Self::bytes_of_a_thread(config)))
+    }
+
+    /// The share of each row in [`bytes`](Self::bytes).
+    pub const fn bytes_of_a_row(config: &ModelConfig) -> usize {
+        let of_tiles = Tiles::bytes_of_a_row(ScratchLens::of(config, 1).activations);
+        let of_products = (LINEAR_CHUNK / CHANNELS) * size_of::<Lanes>();
+        of_tiles.saturating_add(of_products + size_of::<f32>() + size_of::<Statistics>())
+    }
+
+    const fn bytes_of_a_thread(config: &ModelConfig) -> usize {
+        let lens = ScratchLens::of(config, 1);
+        let floats = lens.weights.saturating_mul(FLOATS).saturating_add(lens.scores);
+        Panel::bytes(DEPTH).saturating_add(floats.saturating_mul(size_of::<f32>()))
+    }
+
+    /// Takes the memory that [`bytes`](Self::bytes) counts for the rayon pool this is called in, so that none is taken later. Without
+    /// this call it is taken as it is needed.
+    ///
+    /// # Errors
+    /// Memory that cannot be had.
+    pub fn reserve(&mut self, config: &ModelConfig, rows: usize) -> Result<(), TryReserveError> {
+        let lens = ScratchLens::of(config, 1);
+        self.batch.tiles.reserve(rows, lens.activations)?;
+        self.batch.scales.try_reserve_exact(rows)?;
+        self.products.try_reserve_exact(rows.saturating_mul(LINEAR_CHUNK / CHANNELS))?;
+        self.statistics.try_reserve_exact(rows)?;
+        self.make_rooms();
+        for room in &mut self.rooms {
+            let Room { panel, weights, scores } = room.get_mut().unwrap_or_else(PoisonError::into_inner);
+            panel.reserve(DEPTH)?;
+            weights.try_reserve_exact(FLOATS.saturating_mul(lens.weights))?;
+            scores.try_reserve_exact(lens.scores)?;
+        }
+        Ok(())
+    }
+
+    /// A room for each thread of the pool.
+    fn make_rooms(&mut self) {
+        let threads = rayon::current_num_threads();
+        if self.rooms.len() < threads {
+            self.rooms.resize_with(threads, Mutex::default);
+        }
     }
 
     /// Products of int16 pairs and int8 weights per second that this CPU can do at most on each of the pool's threads, all
@@ -105,6 +164,7 @@ impl Device for FastCpu {
     }
 
     fn run(&mut self, memory: &mut Memory<'_>, ops: &[Op<'_>]) -> Result<(), CpuError> {
+        self.make_rooms();
         // One step into the pool for the whole list, not one for each operation.
         rayon::scope(|_| {
             for (index, op) in ops.iter().enumerate() {
@@ -131,7 +191,7 @@ impl FastCpu {
                 let parts = gate.par_chunks_mut(WORTH / 16).zip(up.par_chunks(WORTH / 16));
                 parts.for_each(|(gate, up)| kernels.swiglu(gate, up));
             }
-            Checked::Attention { inputs, out } => attention(kernels, &inputs, out),
+            Checked::Attention { inputs, out } => attention(kernels, &self.rooms, &inputs, out),
             Checked::Linear(op) => self.linear(op),
             Checked::Readout(op) => self.readout(op),
             Checked::Moving(op) => moving::run(op),
@@ -139,13 +199,13 @@ impl FastCpu {
     }
 
     fn linear(&mut self, op: Linear<'_>) {
-        let Self { kernels, batch, products, .. } = self;
+        let Self { kernels, batch, products, rooms, .. } = self;
         let (inputs, outputs) = (op.weight.cols(), op.weight.rows());
         batch.prepare(&**kernels, op.x, op.weight, op.activation);
         // Some channels at a time: their products are still in cache when they are put where they belong.
         for first in (0..outputs).step_by(LINEAR_CHUNK) {
             let channels = first..outputs.min(first + LINEAR_CHUNK);
-            batch.multiply(&**kernels, op.x, op.weight, channels.clone(), products);
+            batch.multiply(&**kernels, rooms, op.x, op.weight, channels.clone(), products);
             let rows = op.out.par_chunks_exact_mut(outputs).enumerate();
             rows.with_min_len(WORTH.div_ceil(16 * channels.len())).for_each(|(row, out)| {
                 batch.collect(products, row, out.get_mut(channels.clone()).unwrap_or_default());
@@ -159,14 +219,14 @@ impl FastCpu {
     }
 
     fn readout(&mut self, op: Readout<'_>) {
-        let Self { kernels, batch, products, statistics, .. } = self;
+        let Self { kernels, batch, products, statistics, rooms, .. } = self;
         batch.prepare(&**kernels, op.x, op.head, op.activation);
         statistics.clear();
         statistics.resize(batch.rows(), Statistics::default());
         let read = |row: usize| op.reads.get(row % op.reads.len().max(1)).copied();
         for first in (0..op.head.rows()).step_by(CHUNK) {
             let channels = first..op.head.rows().min(first + CHUNK);
-            batch.multiply(&**kernels, op.x, op.head, channels.clone(), products);
+            batch.multiply(&**kernels, rooms, op.x, op.head, channels.clone(), products);
             statistics.par_iter_mut().enumerate().with_min_len(8).for_each(|(row, statistics)| {
                 let mut logits = [0.0; CHUNK];
                 let logits = logits.get_mut(..channels.len()).unwrap_or_default();
@@ -184,12 +244,21 @@ impl FastCpu {
     }
 }
 
-fn attention(kernels: &dyn Kernels, inputs: &AttentionInputs<'_>, out: &mut [f32]) {
+fn attention(kernels: &dyn Kernels, rooms: &[Mutex<Room>], inputs: &AttentionInputs<'_>, out: &mut [f32]) {
     let (width, positions) = (inputs.heads * inputs.head_dim, inputs.most_positions());
     let rows = out.par_chunks_exact_mut(width).enumerate();
     let worth = WORTH.div_ceil(2 * width * positions.max(1));
-    rows.with_min_len(worth)
-        .for_each_init(|| vec![0.0; positions], |scores, (row, out)| kernels.attend(inputs, row, scores, out));
+    rows.with_min_len(worth).for_each(|(row, out)| {
+        let mut room = my_room(rooms);
+        room.scores.resize(positions, 0.0);
+        kernels.attend(inputs, row, &mut room.scores, out);
+    });
+}
+
+/// The calling thread's. Whoever holds it calls nothing that other work could be done in.
+fn my_room(rooms: &[Mutex<Room>]) -> MutexGuard<'_, Room> {
+    let which = rayon::current_thread_index().unwrap_or(0) % rooms.len().max(1);
+    rooms[which].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A batch of activation rows as the kernels want them.
@@ -221,26 +290,27 @@ impl Batch {
     fn multiply(
         &self,
         kernels: &dyn Kernels,
+        rooms: &[Mutex<Room>],
         x: &[f32],
         weight: Matrix<'_>,
         channels: Range<usize>,
         products: &mut Vec<Lanes>,
     ) {
-        let (rows, width) = (self.rows(), weight.cols());
+        let (rows, width) = (self.rows().max(1), weight.cols());
         let panels = channels.len().div_ceil(CHANNELS);
         products.resize(rows * panels, Lanes::ZERO);
         // Several panels on a thread share the activations in its cache.
         let group = (panels / rayon::current_num_threads()).clamp(1, GROUP);
-        let groups = products.par_chunks_mut(group * rows.max(1)).enumerate();
-        let groups = groups.with_min_len(WORTH.div_ceil(group * rows.max(1) * width * CHANNELS));
-        groups.for_each_init(Room::default, |room, (index, out)| {
+        let groups = products.par_chunks_mut(group * rows).enumerate();
+        let groups = groups.with_min_len(WORTH.div_ceil(group * rows * width * CHANNELS));
+        groups.for_each(|(index, out)| {
             let first = channels.start + index * group * CHANNELS;
-            let panels = out.chunks_exact_mut(rows.max(1)).zip((first..).step_by(CHANNELS));
+            let room = &mut *my_room(rooms);
             if self.is_integer {
-                self.integer(kernels, weight, panels, &mut room.panel);
+                self.integer(kernels, weight, first, out, &mut room.panel);
             } else {
-                for (out, channel) in panels {
-                    room.weights.resize(FLOATS * width, 0.0);
+                room.weights.resize(FLOATS * width, 0.0);
+                for (out, channel) in out.chunks_exact_mut(rows).zip((first..).step_by(CHANNELS)) {
                     for at in (0..CHANNELS).step_by(FLOATS) {
                         dequantize(weight, channel + at, &mut room.weights);
                         kernels.float(&room.weights, x, width, at, out);
@@ -250,31 +320,25 @@ impl Batch {
         });
     }
 
-    /// Products with panels of integer weights. Each panel's next part is fetched while all rows are multiplied by the last.
-    fn integer<'o>(
-        &self,
-        kernels: &dyn Kernels,
-        weight: Matrix<'_>,
-        panels: impl Iterator<Item = (&'o mut [Lanes], usize)>,
-        panel: &mut Panel,
-    ) {
-        let mut panels: Vec<_> = panels.collect();
-        for (out, _) in &mut panels {
-            out.fill(Lanes::ZERO);
-        }
-        let (count, parts) = (panels.len(), self.tiles.parts());
+    /// Products with panels of integer weights from channel `first` on, `out`, `(panels, rows)`. Each panel's next part is fetched
+    /// while all rows are multiplied by the last.
+    fn integer(&self, kernels: &dyn Kernels, weight: Matrix<'_>, first: usize, out: &mut [Lanes], panel: &mut Panel) {
+        out.fill(Lanes::ZERO);
+        let rows = self.rows().max(1);
+        let (count, parts) = (out.len() / rows, self.tiles.parts());
         // A part of all panels while the cache has that part of the activations; panel by panel if it has them all.
+        let part_by_part = self.tiles.bytes() > CACHED;
         let at = |step: usize| {
-            if self.tiles.bytes() > CACHED { (step % count, step / count) } else { (step / parts, step % parts) }
+            let (which, part) = if part_by_part { (step % count, step / count) } else { (step / parts, step % parts) };
+            (which, first + which * CHANNELS, part)
         };
-        let channels: Vec<_> = panels.iter().map(|(_, channel)| *channel).collect();
         for step in 0..count * parts {
-            let (which, part) = at(step);
-            let Some((out, channel)) = panels.get_mut(which) else { continue };
-            kernels.pack(weight, *channel, self.tiles.blocks(part), panel);
+            let (which, channel, part) = at(step);
+            let Some(out) = out.get_mut(which * rows..(which + 1) * rows) else { continue };
+            kernels.pack(weight, channel, self.tiles.blocks(part), panel);
             let tiles = self.tiles.of_part(part).zip(out.chunks_mut(self.tiles.tile_rows()));
-            let (which, part) = at(step + 1);
-            let (next, blocks) = (channels.get(which).copied().unwrap_or(weight.rows()), self.tiles.blocks(part));
+            let (_, next, part) = at(step + 1);
+            let blocks = self.tiles.blocks(part);
             let fetched = CHANNELS.div_ceil(tiles.len());
             for ((tile, totals), first) in tiles.zip((0..).step_by(fetched)) {
                 for channel in first..(first + fetched).min(CHANNELS) {
@@ -303,10 +367,12 @@ fn bytes_of(weight: Matrix<'_>, channel: usize, blocks: Range<usize>) -> &[u8] {
     weight.row(channel).get(blocks.start / in_block * bytes..blocks.end.div_ceil(in_block) * bytes).unwrap_or(&[])
 }
 
-/// What a thread unpacks weights into.
+/// What one thread works in.
 #[derive(Default)]
 struct Room {
     panel: Panel,
-    /// Dequantised, `(8, width)`.
+    /// Dequantised weights, `(8, width)`.
     weights: Vec<f32>,
+    /// Of one head, `(positions)`.
+    scores: Vec<f32>,
 }

@@ -207,3 +207,41 @@ fn a_delta_that_is_not_finite_or_leaves_the_range_is_found() {
         });
     }
 }
+
+/// An infinite key whose product with the query is −∞ would get the weight 0, and what is wrong would not be seen.
+#[test]
+fn attention_over_a_number_that_is_not_finite_is_not_finite() {
+    let slot = |start, len| Slot { pool: Pool::Work, start, len };
+    // Two rows behind three cached positions; the second row sees all five keys.
+    let segments = [Segment { row: 0, rows: 2, cached: 3, keys: 0, values: 6, stride: 6 }];
+    let op = Op::Attention {
+        q: slot(0, 4),
+        k: slot(4, 4),
+        v: slot(8, 4),
+        rows: Rows { copies: 1, segments: &segments },
+        cache_layer: 0,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 2,
+        out: slot(12, 4),
+    };
+    each(|device| {
+        let mut second_row = |spoil: &mut dyn FnMut(&mut [f32], &mut [f32])| {
+            let (mut work, mut cache) = ([0.5; 16], [0.5; 12]);
+            spoil(&mut work, &mut cache);
+            device.run(&mut Memory { work: &mut work, cache: &mut cache }, &[op]).unwrap();
+            [work[14], work[15]]
+        };
+        assert_eq!(second_row(&mut |_, _| ()), [0.5, 0.5]);
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 2..12 {
+                let out = second_row(&mut |work, _| work[at] = x);
+                assert!(out.iter().any(|x| !x.is_finite()), "{x} at {at} of the work memory: {out:?}");
+            }
+            for at in 0..12 {
+                let out = second_row(&mut |_, cache| cache[at] = x);
+                assert!(out.iter().any(|x| !x.is_finite()), "{x} at {at} of the cache: {out:?}");
+            }
+        }
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -13,6 +14,7 @@ use mobiedit::host::checkpoint::CheckpointFile;
 use mobiedit::host::device::HostDevice;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::export;
+use mobiedit::host::health::{Health, Held, Scores};
 use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Found, Next, Search};
@@ -24,10 +26,13 @@ use crate::cli::args::{ActivationsArg, EditArgs, LayerArg, ModelArgs, PresetArg,
 use crate::cli::generate::{apply, read_edits};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
+use crate::cli::verify::{of_model, print_health};
 use crate::cli::{Status, report};
 
 /// Prompts behind a sentence, besides the bare one.
 pub(crate) const PREFIXES: usize = 6;
+/// Stacked edits after which the rest of the model is measured, and after as many more.
+const HEALTH_EVERY: usize = 10;
 /// Tokens of an answer that is shown.
 const ANSWER_TOKENS: usize = 16;
 
@@ -162,6 +167,8 @@ fn edit(
     Problem::new(&session.transformer.spec(), search.layer, &prompts.lend(), &prompts.target)?;
     session.check_rows(prompts.rows())?;
     let edits = read_edits(&args.folder.edits)?;
+    let stacked = of_model(session, edits.active()).len() + 1;
+    let clean = if stacked.is_multiple_of(HEALTH_EVERY) { Some(Scores::measure(session)?) } else { None };
     apply(session, &edits)?;
     session.check_room()?;
     let mut shown = Answers::new(session, args, &prompts)?;
@@ -194,19 +201,54 @@ fn edit(
     shown.fill_after(session)?;
     session.transformer.remove(patch)?;
 
-    let stored = if found.is_success() {
+    let stored = if found.is_success() || args.keep_failed {
         Some(store(&mut writer, session, request, &search, args.search.preset, &found)?)
     } else {
         None
     };
     checkpoint.remove().context("the finished edit's checkpoint could not be removed")?;
+    let verified = match &stored {
+        Some(stored) if args.verify => Some(verify(session, &args.folder.edits, &stored.edit_id)?),
+        _ => None,
+    };
     let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), start.elapsed());
     if args.output.json {
         report::json(&report)?
     } else {
         print(&report, &shown)?
     }
-    Ok(if report.success { Status::Done } else { Status::NotSuccessful })
+    if let (Some(clean), Some(_)) = (&clean, &stored) {
+        health(session, args, clean)?;
+    }
+    let holds = verified.is_none_or(|held| held.holds);
+    Ok(if report.success && holds { Status::Done } else { Status::NotSuccessful })
+}
+
+/// Asks the model with the edit as it lies on the disk, upon the others.
+fn verify(session: &mut Session<'_>, folder: &Path, edit_id: &str) -> anyhow::Result<Held> {
+    let edits = read_edits(folder)?;
+    let edit = edits.get(edit_id)?;
+    let patch = session.transformer.apply(edit.patch())?;
+    let held = Held::check(session, edit)?;
+    session.transformer.remove(patch)?;
+    let says = if held.holds { "holds" } else { "does not hold" };
+    report::tell(&format!("{edit_id}, read back: {says}, P(target) {:.3}", held.p_target));
+    Ok(held)
+}
+
+/// Measures the model with all edits, and warns.
+fn health(session: &mut Session<'_>, args: &EditArgs, clean: &Scores) -> anyhow::Result<()> {
+    let edits = read_edits(&args.folder.edits)?;
+    let all = of_model(session, edits.active());
+    if let Some(last) = all.last() {
+        session.transformer.apply(last.patch())?;
+    }
+    let health = Health::measure(session, clean, &all)?;
+    if args.output.json {
+        health.warnings().iter().for_each(|warning| report::tell(&format!("warning: {warning}")));
+        return Ok(());
+    }
+    Ok(print_health(&health)?)
 }
 
 /// Tells what the search cost on an NPU, graph by graph, and which operations.
@@ -357,6 +399,7 @@ pub(crate) fn store(
         steps: found.progress.step,
         forward_passes: found.progress.forward_passes,
         p_target: found.progress.p_target,
+        success: found.is_success(),
     };
     if let Err(error) = writer.commit(info, found.patch()) {
         // The error to report is the first one.
@@ -416,8 +459,14 @@ fn print(report: &EditReport<'_>, shown: &Answers) -> io::Result<()> {
     let (p, passes, seconds) = (report.p_target, report.forward_passes, report.seconds);
     writeln!(out, "P(target) {p:.3} after {} steps, {passes} forward passes, {seconds:.1} s", report.steps)?;
     match (report.edit_id, report.adapter_path) {
-        (Some(id), Some(path)) => writeln!(out, "stored as {id}; as a LoRA adapter in {path}"),
-        _ => writeln!(out, "no success: nothing was stored; try another --seed, --layer or wording"),
+        (Some(id), Some(path)) => {
+            let kept = if report.success { "" } else { "no success, and kept: " };
+            writeln!(out, "{kept}stored as {id}; as a LoRA adapter in {path}")
+        }
+        _ => writeln!(
+            out,
+            "no success: nothing was stored (--keep-failed would); try another --seed, --layer or wording"
+        ),
     }
 }
 

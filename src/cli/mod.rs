@@ -15,6 +15,7 @@ mod running;
 mod scale;
 mod tokens;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Undo(args) => folder::undo(&args),
         Command::Forget(args) => folder::forget(&args),
         Command::List(args) => folder::list(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args),

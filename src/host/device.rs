@@ -26,7 +26,7 @@ pub enum Backend {
 #[non_exhaustive]
 pub enum HostDevice {
     /// This machine's CPU.
-    Cpu(FastCpu),
+    Cpu(Box<FastCpu>),
     /// An NPU.
     Qnn(Box<Qnn>),
 }
@@ -58,7 +58,7 @@ impl HostDevice {
     /// # Errors
     /// A library that does not open, or gives no device.
     pub fn open(backend: &Backend) -> Result<Self, QnnError> {
-        let cpu = || Self::Cpu(FastCpu::detect());
+        let cpu = || Self::Cpu(Box::new(FastCpu::detect()));
         let npu = |options| npu::open(options).map(|npu| Self::Qnn(Box::new(npu)));
         match backend {
             Backend::Cpu => Ok(cpu()),

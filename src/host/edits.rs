@@ -92,6 +92,13 @@ pub struct EditInfo {
     pub forward_passes: u64,
     /// Geometric mean of the target tokens' probabilities after the edit.
     pub p_target: f32,
+    /// The model with it says the target. Journals of before have only such edits, and do not say so.
+    #[serde(default = "yes")]
+    pub success: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A committed edit.

@@ -3,6 +3,7 @@
 //!
 //! - A model: [`map`], [`model_file`], [`vocabulary`], [`tokenizer`]; and all of it ready to run: [`session`].
 //! - An edit: [`prompts`] from its words, [`statistics`] from calibration, [`search`] to its end.
+//! - What many edits did to a model beside what they were made for: [`health`].
 //! - What is measured once: [`calibration`], over a [`text`].
 //! - Many edits to measure: [`eval`]; what steps cost as they grow: [`growth`]; both drawn with [`plot`].
 //! - What the process takes: [`memory`].
@@ -20,6 +21,7 @@ pub mod eval;
 pub mod export;
 pub mod gguf_file;
 pub mod growth;
+pub mod health;
 pub mod heat_map;
 mod journal;
 mod locked;

@@ -9,13 +9,14 @@ use mobiedit_backends::device::Device;
 use mobiedit_backends::generate::Sequence;
 use mobiedit_backends::gguf::Gguf;
 use mobiedit_backends::identity::identity;
-use mobiedit_backends::model::Model;
+use mobiedit_backends::model::{Model, ModelConfig};
 use mobiedit_backends::patches::{MAX_PATCHES, Patches};
 use mobiedit_backends::readers::MOST_READERS;
 use mobiedit_backends::scales::{ScalesError, StaticScales};
 use mobiedit_backends::transformer::{ForwardError, Precision, Transformer};
 use mobiedit_core::ForwardBackend;
 use mobiedit_core::problem::MAX_PROMPTS;
+use mobiedit_hal_cpu::FastCpu;
 use mobiedit_hal_qnn::QnnError;
 
 use crate::host::calibration::{Calibration, CalibrationError, FEWEST_TOKENS, beside};
@@ -199,10 +200,9 @@ fn lend<T, E: From<SessionError>>(
 ) -> Result<T, E> {
     let tokenizer = Tokenizer::from_gguf(gguf).map_err(SessionError::from)?;
     let config = &model.config;
-    let row = Transformer::<HostDevice>::work_len(config, 1);
     let longest = MAX_PROMPTS.saturating_mul(config.spec.max_tokens);
     let without_a_limit = ROWS.max(options.rows.min(longest));
-    let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / size_of::<f32>() / row.max(1)).max(1);
+    let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / bytes_of_rows(config, 1)).max(1);
     let mut work_memory = zeros(Transformer::<HostDevice>::work_len(config, rows))?;
     let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
     let calibration = calibration_of(options, model).map_err(SessionError::from)?;
@@ -216,7 +216,11 @@ fn lend<T, E: From<SessionError>>(
             Precision::Static(StaticScales::new(config.spec.layers, scales).map_err(SessionError::from)?)
         }
     };
-    let device = HostDevice::open(&options.backend).map_err(SessionError::from)?;
+    let mut device = HostDevice::open(&options.backend).map_err(SessionError::from)?;
+    if let HostDevice::Cpu(cpu) = &mut device {
+        let memory = |_| SessionError::Memory { mib: bytes_of_rows(config, rows).div_ceil(1 << 20) };
+        cpu.reserve(config, rows).map_err(memory)?;
+    }
     let rows = device.capabilities().max_rows.map_or(rows, |most| most.min(rows));
     let transformer = Transformer::new(*model, device, precision, &mut work_memory, &mut patches);
     work(&mut Session { tokenizer, model: *model, transformer, calibration, rows })
@@ -238,6 +242,12 @@ pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, SessionError> {
     Ok(vec![0.0; len])
 }
 
+/// Bytes of the activations of so many rows, and of what the CPU makes of them.
+fn bytes_of_rows(config: &ModelConfig, rows: usize) -> usize {
+    let floats = Transformer::<HostDevice>::work_len(config, rows);
+    floats.saturating_mul(size_of::<f32>()).saturating_add(FastCpu::bytes_of_a_row(config).saturating_mul(rows)).max(1)
+}
+
 /// MiB of so many f32, rounded up.
 fn mib(len: usize) -> usize {
     len.saturating_mul(size_of::<f32>()).div_ceil(1 << 20)
@@ -252,7 +262,7 @@ impl Session<'_> {
         if let Some(most) = self.transformer.device().capabilities().max_rows.filter(|most| rows > *most) {
             return Err(SessionError::DeviceRows { need: rows, most });
         }
-        let need = mib(Transformer::<HostDevice>::work_len(&self.model.config, rows));
+        let need = bytes_of_rows(&self.model.config, rows).div_ceil(1 << 20);
         if rows > self.rows { Err(SessionError::Rows { need }) } else { Ok(()) }
     }
 

@@ -22,13 +22,14 @@ struct Program {
     long: bool,
 }
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 7] = [
     Program { name: "smoke", on_model: false, prints_patch: false, long: false },
     Program { name: "callbacks", on_model: false, prints_patch: false, long: false },
     Program { name: "edit", on_model: true, prints_patch: true, long: false },
     Program { name: "calibration", on_model: true, prints_patch: false, long: false },
     Program { name: "stacked", on_model: true, prints_patch: false, long: true },
     Program { name: "resume", on_model: true, prints_patch: true, long: true },
+    Program { name: "two", on_model: true, prints_patch: false, long: true },
 ];
 /// Prints what an edit takes of memory, for `cargo xtask size`.
 const ARENA: Program = Program { name: "arena", on_model: false, prints_patch: false, long: true };

@@ -54,6 +54,12 @@ impl Target {
 
     /// Builds the library; its path.
     pub(crate) fn build(&self, sh: &Shell) -> anyhow::Result<PathBuf> {
+        self.build_in(sh, &workspace::root())
+    }
+
+    /// Builds it from the sources in `folder`.
+    fn build_in(&self, sh: &Shell, folder: &Path) -> anyhow::Result<PathBuf> {
+        let _folder = sh.push_dir(folder);
         let triple = self.triple;
         // Hexagon's compiler at "s" calls register-saving helpers that its own runtime does not bring.
         let level = if self.builds_core { "3" } else { "s" };
@@ -62,7 +68,23 @@ impl Target {
         let _nightly = self.builds_core.then(|| sh.push_env("RUSTC_BOOTSTRAP", "1"));
         let core: &[&str] = if self.builds_core { &["-Zbuild-std=core"] } else { &[] };
         cmd!(sh, "cargo rustc --profile firmware --lib --crate-type staticlib --no-default-features --features capi,panic-handler --target {triple} {core...}").run()?;
-        Ok(workspace::root().join("target").join(triple).join("firmware/libmobiedit.a"))
+        Ok(folder.join("target").join(triple).join("firmware/libmobiedit.a"))
+    }
+
+    /// Builds it once more, from a copy of the sources in another folder: the bytes must be the same.
+    fn rebuild(&self, sh: &Shell, library: &Path) -> anyhow::Result<()> {
+        let copy = workspace::root().join("target/elsewhere");
+        let tracked = cmd!(sh, "git ls-files -z").quiet().read()?;
+        for path in tracked.split('\0').filter(|path| !path.is_empty()) {
+            let (from, to) = (workspace::root().join(path), copy.join(path));
+            fs::create_dir_all(to.parent().context("a folder")?)?;
+            if from.exists() {
+                fs::copy(&from, &to).with_context(|| path.to_owned())?;
+            }
+        }
+        let again = self.build_in(sh, &copy)?;
+        anyhow::ensure!(fs::read(library)? == fs::read(&again)?, "{} has other bytes", again.display());
+        Ok(())
     }
 }
 
@@ -99,6 +121,10 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
         Err(reason) => report.not_run(&name, &reason),
         Ok(()) => report
             .step(&name, || pack(&format!("{}-qnn", ANDROID.triple), ANDROID.is_host, &with_npu(sh, ANDROID.triple)?)),
+    }
+    if THUMB.prepare(sh).is_ok() {
+        let name = format!("libmobiedit.a for {} has the same bytes from another folder", THUMB.triple);
+        report.step(&name, || THUMB.rebuild(sh, &THUMB.build(sh)?));
     }
     report.step("what the libraries leave undefined", || -> anyhow::Result<()> {
         if update {

@@ -2,6 +2,7 @@
 //!
 //! It depends on no crate of the workspace and does no work of the product: it calls cargo and reads sources.
 
+mod audit;
 mod c;
 mod ci;
 mod emulated;
@@ -66,6 +67,12 @@ enum Command {
     },
     /// Write include/mobiedit.h anew from src/capi
     Header,
+    /// Write tests/UNSAFE.md anew: every `unsafe` with its argument
+    Unsafe,
+    /// Run under Miri what Miri can run: minutes
+    Miri,
+    /// Check licences, sources and duplicates of all dependencies with cargo-deny
+    Deny,
     /// Qualcomm's QNN library with the emulator of its NPU
     Qnn {
         #[command(subcommand)]
@@ -137,6 +144,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             report.finish(false)
         }
         Command::Header => header::write(),
+        Command::Miri => audit::miri(&sh),
+        Command::Deny => audit::deny(&sh),
+        Command::Unsafe => tidy::write_unsafe_table(&sh),
         Command::Qnn { what: QnnCommand::Fetch { accept_license } } => qnn::fetch(&sh, accept_license).map(|_| ()),
         Command::Bench { arguments } => bench(&sh, &arguments),
         Command::Fixtures { arguments } => fixtures::run(&sh, &arguments),

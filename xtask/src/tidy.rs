@@ -5,6 +5,7 @@
 
 mod arrows;
 mod cfg;
+mod dependencies;
 mod no_std;
 mod prose;
 mod source;
@@ -50,11 +51,27 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
         violations.extend(no_std::check(&sources, folder, &features));
     }
     violations.extend(prose::check(&texts, &sources));
+    let list = texts.iter().find(|(path, _)| path == dependencies::LIST).map_or("", |(_, text)| text);
+    violations.extend(dependencies::check(list, &dependencies::names(&metadata)));
+    let kept = texts.iter().find(|(path, _)| path == unsafety::TABLE).map(|(_, text)| text.as_str());
+    if kept != Some(&unsafety::table(&sources)) {
+        violations.push(Violation::new(unsafety::TABLE, 1, "it is not current: `cargo xtask unsafe` writes it"));
+    }
     for violation in &violations {
         println!("{violation}");
     }
     anyhow::ensure!(violations.is_empty(), "{} violations of the house rules", violations.len());
     println!("tidy: {} files, no violations", texts.len());
+    Ok(())
+}
+
+/// Writes the table of every `unsafe`.
+pub(crate) fn write_unsafe_table(sh: &Shell) -> anyhow::Result<()> {
+    let texts = tracked_texts(sh)?;
+    let rust = texts.iter().filter(|(path, _)| path.ends_with(".rs"));
+    let sources: Vec<Source> = rust.map(|(path, text)| Source::new(path, text)).collect();
+    std::fs::write(workspace::root().join(unsafety::TABLE), unsafety::table(&sources))?;
+    println!("{}", unsafety::TABLE);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 
+use std::collections::TryReserveError;
 use std::vec::Vec;
 
 use half::f16;
@@ -54,6 +55,20 @@ pub(crate) struct PanelBlock<'p> {
 }
 
 impl Panel {
+    /// Bytes of so many blocks, of whatever format.
+    pub(crate) const fn bytes(blocks: usize) -> usize {
+        blocks * (BLOCK / 2 * size_of::<Words>() + 5 * size_of::<Lanes>())
+    }
+
+    /// Takes the memory for so many blocks, of whatever format.
+    pub(crate) fn reserve(&mut self, blocks: usize) -> Result<(), TryReserveError> {
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        self.offsets.try_reserve_exact(2 * blocks)?;
+        self.words.try_reserve_exact(blocks * BLOCK / 2)?;
+        self.scales.try_reserve_exact(2 * blocks)?;
+        self.minima.try_reserve_exact(blocks)
+    }
+
     /// Its blocks in ascending order.
     #[inline(always)]
     pub(crate) fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use std::collections::TryReserveError;
 use std::vec::Vec;
 
 use rayon::prelude::*;
@@ -42,6 +43,20 @@ pub(crate) struct Tile<'x> {
 }
 
 impl Tiles {
+    /// Bytes of a row with so many inputs.
+    pub(crate) const fn bytes_of_a_row(width: usize) -> usize {
+        let levels = width.saturating_mul(2 * size_of::<i16>());
+        levels.saturating_add(width / BLOCK * size_of::<f32>())
+    }
+
+    /// Takes the memory for so many rows of so many inputs.
+    pub(crate) fn reserve(&mut self, rows: usize, width: usize) -> Result<(), TryReserveError> {
+        let all = rows.saturating_mul(width);
+        self.levels.try_reserve_exact(all)?;
+        self.words.try_reserve_exact(all / 2)?;
+        self.sums.try_reserve_exact(all / BLOCK)
+    }
+
     /// Rounds rows of `x`, `(scales, width)`, to int16 and writes their scales.
     pub(crate) fn fill(
         &mut self,

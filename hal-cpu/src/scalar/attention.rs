@@ -3,7 +3,7 @@
 //! Does not write keys and values to the cache: that is the caller's `Copy`.
 
 use super::functions::{exp, sqrt};
-use super::sums::{dot, max};
+use super::sums::{all_finite, dot, max};
 use mobiedit_backends::checked::AttentionInputs;
 use mobiedit_backends::rows::{by_rows, by_rows_mut};
 
@@ -34,10 +34,11 @@ pub(crate) fn attend(inputs: &AttentionInputs<'_>, row: usize, scores: &mut [f32
     }
 }
 
-/// `x ← e^(x − max) / Σ e^(x − max)`, summed in ascending order.
+/// `x ← e^(x − max) / Σ e^(x − max)`, summed in ascending order. NaN where a score is −∞ too, as where it is +∞: an infinite key
+/// would otherwise be passed over, and not found.
 #[inline(always)]
 pub(crate) fn softmax(x: &mut [f32]) {
-    let most = max(x);
+    let most = if all_finite(x) { max(x) } else { f32::NAN };
     for x in x.iter_mut() {
         *x = exp(*x - most);
     }

@@ -81,6 +81,13 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     lanes.into_iter().fold(f32::NEG_INFINITY, |most, lane| if lane > most { lane } else { most })
 }
 
+/// No element is infinite or NaN.
+#[inline(always)]
+pub(crate) fn all_finite(x: &[f32]) -> bool {
+    // The bits of magnitudes are ordered like the numbers, with infinity and NaNs above them.
+    x.iter().fold(0, |most, x| most.max(x.abs().to_bits())) < f32::INFINITY.to_bits()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

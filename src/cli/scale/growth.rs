@@ -4,13 +4,8 @@
 //! directions, an eighth of the layers below the edit. What is to be expected: seconds in proportion to multiply-accumulates, and
 //! those to rows and layers.
 //!
-//! Where it is not so, and why, as measured with AVX-512 on two cores:
-//! - **Few rows.** Weights are unpacked once a pass for all rows. Up to some 60 rows that takes as long as multiplying by them, so
-//!   seconds fall more slowly than rows; for one row it is all there is.
-//! - **One candidate at a time** is that case, ten times a step.
-//! - **Rows of one tile.** Twelve rows are multiplied at once; a rest of less costs nearly a whole tile in a small batch.
-//! - **Few layers above the edit.** The output head, as large as several layers, is computed however few there are.
-//! - **Long prompts.** Attention grows with the rows times the positions that they see: some percent at 50 tokens.
+//! Where it is not so, and why, is in `tests/bench/README.md`, with what was measured: few rows (weights are unpacked once a pass, for
+//! however many), rows that the output head is read at, long prompts (attention).
 
 use std::io::Write;
 

@@ -20,6 +20,7 @@ fn info(edit_id: String, subject: &str) -> EditInfo {
         steps: 3,
         forward_passes: 40,
         p_target: 0.75,
+        success: true,
     }
 }
 

@@ -168,6 +168,7 @@ impl Stack {
             steps: made.cost.as_ref().map_or(0, |cost| cost.steps),
             forward_passes: made.cost.as_ref().map_or(0, |cost| cost.forward_passes),
             p_target: made.cost.as_ref().map_or(0.0, |cost| cost.p_target),
+            success: made.cost.as_ref().is_none_or(|cost| cost.found),
         };
         self.edits.commit(info, made.patch())?;
         Ok(edit_id)

@@ -85,29 +85,77 @@ fn in_trait_impl(before: &str) -> bool {
 
 /// Whether the comment on the line of `at`, or right above its statement, says `marker`.
 fn comment_above(source: &Source, at: usize, marker: &str) -> bool {
+    argument(source, at, marker).is_some()
+}
+
+/// What that comment says behind `marker`, to its end.
+fn argument(source: &Source, at: usize, marker: &str) -> Option<String> {
     let (code, comments): (Vec<&str>, Vec<&str>) = (source.code.lines().collect(), source.comments.lines().collect());
     let own = source.line(at) - 1;
-    if comments[own].contains(marker) {
-        return true;
+    if let Some((_, said)) = comments[own].split_once(marker) {
+        return Some(said.trim().to_owned());
     }
     let mut in_comment = false;
     for line in (0..own).rev() {
-        let (code, comment) = (code[line].trim(), comments[line].trim());
-        if code.is_empty() {
-            if comment.contains(marker) {
-                return true;
+        let (code_of_line, comment) = (code[line].trim(), comments[line].trim());
+        if code_of_line.is_empty() {
+            if let Some((_, said)) = comment.split_once(marker) {
+                let more = (line + 1..own).map_while(|line| {
+                    let text = comments[line].trim().trim_start_matches('/').trim();
+                    code[line].trim().is_empty().then_some(text)
+                });
+                let said = core::iter::once(said.trim()).chain(more).collect::<Vec<_>>().join(" ");
+                return Some(said.trim().to_owned());
             }
             if comment.is_empty() {
-                return false;
+                return None;
             }
             in_comment = true;
-        } else if code.starts_with("#[") {
+        } else if code_of_line.starts_with("#[") {
             continue;
-        } else if in_comment || code.ends_with([';', '{', '}', ',']) {
-            return false;
+        } else if in_comment || code_of_line.ends_with([';', '{', '}', ',']) {
+            return None;
         }
     }
-    false
+    None
+}
+
+/// The table's place.
+pub(super) const TABLE: &str = "tests/UNSAFE.md";
+
+/// Every `unsafe` that needs an argument, with it: a table for readers, made anew by `cargo xtask unsafe`.
+pub(super) fn table(sources: &[Source]) -> String {
+    let mut sources: Vec<&Source> = sources.iter().collect();
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    let (mut text, mut all) = (String::new(), 0);
+    for source in sources {
+        let mut rows = Vec::new();
+        for at in words(&source.code, "unsafe") {
+            let after = &source.code[at + "unsafe".len()..];
+            let Some(marker) = comment_wanted(after) else { continue };
+            let what = match after.trim_start() {
+                block if block.starts_with('{') => "block".to_owned(),
+                item => {
+                    let end = item.find(['(', '{', '<', '=']).unwrap_or(item.len());
+                    format!("`{}`", item[..end].split_whitespace().collect::<Vec<_>>().join(" "))
+                }
+            };
+            let said = argument(source, at, marker).unwrap_or_else(|| "as its trait says".to_owned());
+            rows.push(format!("| {what} | {} |\n", said.replace('|', "\\|")));
+        }
+        all += rows.len();
+        if !rows.is_empty() {
+            text += &format!(
+                "\n## `{}`\n\n| | why it is sound, or what callers promise |\n|---|---|\n{}",
+                source.path,
+                rows.concat()
+            );
+        }
+    }
+    format!(
+        "# Every `unsafe` in the repository\n\nMade by `cargo xtask unsafe` from the comments above each; `cargo xtask tidy` finds out \
+         whether it is current.\n{all} of them; `core` and `backends` forbid it.\n{text}"
+    )
 }
 
 #[cfg(test)]
@@ -116,6 +164,17 @@ mod tests {
 
     fn messages(path: &str, text: &str) -> Vec<String> {
         check(&[Source::new(path, text)]).into_iter().map(|violation| violation.message).collect()
+    }
+
+    #[test]
+    fn the_table_has_every_argument_whole() {
+        let text = "// SAFETY: len checked,\n// by the caller\nlet x = unsafe { a() };\n\n/// Doc.\n///\n/// # Safety\n/// Aligned.\nunsafe fn f(x: u8) {}";
+        let table = table(&[Source::new("hal-cpu/src/a.rs", text), Source::new("core/src/lib.rs", "fn g() {}")]);
+        assert!(table.contains("| block | len checked, by the caller |"), "{table}");
+        assert!(
+            table.contains("| `fn f` | Aligned. |") && table.contains("2 of them") && !table.contains("core/src"),
+            "{table}"
+        );
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What can be typed: commands, flags, their help. Does nothing.
 
-mod kept;
-
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mobiedit::host::eval::selection::Shard;
-use mobiedit::host::synthetic::SHAPES;
-
-pub(crate) use kept::{ForgetArgs, ListArgs, UndoArgs};
 use mobiedit::npu::{ROWS, SOCS};
+
+mod bench;
+mod kept;
+
+pub(crate) use bench::{BenchArgs, BenchCommand, BenchRunArgs, GrowthArgs, QuantArg, ScaleArgs};
+pub(crate) use kept::{ForgetArgs, ListArgs, UndoArgs};
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.
 #[derive(Debug, Parser)]
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     Forget(ForgetArgs),
     /// List the edits of the edits folder
     List(ListArgs),
+    /// Ask the model about its stored edits, and how the rest of it fares
+    #[command(after_help = EXIT_CODES)]
+    Verify(VerifyArgs),
     /// Measure a model once: activation scales, and what an edit should know about its layer
     Calibrate(CalibrateArgs),
     /// Show what a model file holds, and what an edit of it takes
@@ -167,6 +171,12 @@ pub(crate) struct EditArgs {
     /// Prompts about something else, whose answers should stay
     #[arg(long, value_name = "PROMPT", num_args = 1..)]
     pub(crate) check: Vec<String>,
+    /// Store the edit although the model with it does not say the target
+    #[arg(long)]
+    pub(crate) keep_failed: bool,
+    /// Read the stored edit back from the disk, and ask the model with it
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Keep the state of the search this often, so that an edit that is killed goes on from there; 0: after every step
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) keep_every: u32,
@@ -279,6 +289,18 @@ pub(crate) struct GenerateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// This edit alone, as `list` names it
+    pub(crate) edit_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The model file [default: the built-in fact model]
     #[arg(value_name = "MODEL.gguf")]
@@ -346,131 +368,6 @@ pub(crate) struct TraceArgs {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    #[command(subcommand)]
-    pub(crate) command: BenchCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// The presets over the same records: the paper's, ours, and ours in float
-    Edit(BenchRunArgs),
-    /// From the published method to ours, one difference at a time, over the same records
-    Ablation(BenchRunArgs),
-    /// What a step costs at the size of a real model, with random weights, beside what this machine can do at most
-    Scale(ScaleArgs),
-    /// How the cost of a step grows with rows, prompts, directions, layers and the model, with random weights
-    Growth(GrowthArgs),
-}
-
-/// What the matrices of a synthetic model are stored in.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum QuantArg {
-    /// 8 bits
-    #[value(name = "q8_0")]
-    Q8_0,
-    /// 4 bits, the embedding in 6
-    #[value(name = "q4_k")]
-    Q4K,
-}
-
-impl QuantArg {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Q8_0 => "q8_0",
-            Self::Q4K => "q4_k",
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ScaleArgs {
-    /// The architecture
-    #[arg(long, default_value = "qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
-    pub(crate) shape: String,
-    /// What its matrices are stored in
-    #[arg(long, value_enum, default_value_t = QuantArg::Q8_0)]
-    pub(crate) quant: QuantArg,
-    /// Steps that are measured
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) steps: u32,
-    /// Measure the paper's step without cache and batch too: minutes
-    #[arg(long)]
-    pub(crate) slow: bool,
-    /// Where the model's file is kept: up to 3.3 GB
-    #[arg(long, value_name = "DIR", default_value = "target/scale")]
-    pub(crate) dir: PathBuf,
-    /// Rows of a forward pass at once
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rows: u32,
-    /// Threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<u16>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GrowthArgs {
-    /// The architectures: all is varied on the first
-    #[arg(long, value_delimiter = ',', default_value = "qwen2.5-0.5b,qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
-    pub(crate) shapes: Vec<String>,
-    /// What their matrices are stored in
-    #[arg(long, value_enum, default_value_t = QuantArg::Q8_0)]
-    pub(crate) quant: QuantArg,
-    /// Steps that are measured of each size
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) steps: u32,
-    /// Where the models' files are kept: up to 3.3 GB each
-    #[arg(long, value_name = "DIR", default_value = "target/scale")]
-    pub(crate) dir: PathBuf,
-    /// The plot
-    #[arg(long, value_name = "FILE", default_value = "target/scale/growth.svg")]
-    pub(crate) out: PathBuf,
-    /// Rows of a forward pass at once
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rows: u32,
-    /// Threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<u16>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchRunArgs {
-    /// Records of each of our variants
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) records: usize,
-    /// The first so many of them with the variants that take thousands of forward passes an edit
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub(crate) slow_records: usize,
-    /// Seed of the choice of records and of the searches
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// The records to draw from: those whose fact the model knows
-    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/data/counterfact_500.json")]
-    pub(crate) dataset: PathBuf,
-    /// The dataset's layout
-    #[arg(long, value_enum, default_value_t = DatasetArg::Counterfact)]
-    pub(crate) format: DatasetArg,
-    /// The layer to edit, counted from 0, or "auto"
-    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
-    pub(crate) layer: LayerArg,
-    /// Measure the patches in this file over the same records too: JSON lines with record, layer, u and lambda
-    #[arg(long, value_name = "FILE")]
-    pub(crate) patches: Vec<PathBuf>,
-    /// Where results are kept; the same command goes on from there [default: named
-    /// after bench, dataset and seed, in mobiedit-eval]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) model: RunArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
