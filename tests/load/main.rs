@@ -175,6 +175,7 @@ fn info(edit_id: String, number: usize, found: &Found) -> EditInfo {
         steps: found.progress.step,
         forward_passes: found.progress.forward_passes,
         p_target: found.progress.p_target,
+        success: true,
     }
 }
 

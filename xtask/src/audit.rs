@@ -31,5 +31,5 @@ pub(crate) fn miri(sh: &Shell) -> anyhow::Result<()> {
 pub(crate) fn deny(sh: &Shell) -> anyhow::Result<()> {
     let folder = tools::cargo_program(sh, "cargo-deny", "0.20.2").map_err(anyhow::Error::msg)?;
     let program = folder.join("cargo-deny");
-    Ok(cmd!(sh, "{program} --all-features check --config .cargo/deny.toml licenses bans sources").run()?)
+    Ok(cmd!(sh, "{program} --workspace --all-features check licenses bans sources").run()?)
 }
