@@ -144,6 +144,9 @@ fn what_is_stored_is_verified_and_an_edit_that_another_covers_does_not_hold() {
     assert_eq!((&verified["edits"][0]["holds"], &verified["edits"][1]["holds"]), (&json!(false), &json!(true)));
     assert_eq!(place.json(0, &["verify", "e2"])["edits"].as_array().unwrap().len(), 1);
     assert_eq!(place.run(&["verify", "e7"]).code, Some(1));
+    place.json(0, &["undo", "e1"]);
+    let undone = place.run(&["verify", "e1"]);
+    assert!(undone.code == Some(1) && undone.stderr.contains("undone"), "{}", undone.stderr);
 }
 
 #[test]

@@ -193,7 +193,6 @@ mod tests {
 
     /// Rows (3, 1, 0, …) and (0, 0, 2, 0, …) stand for M = (1 − p) I + p · width · RᵀR / tr(RᵀR).
     #[test]
-    #[cfg_attr(miri, ignore = "sums over many samples take Miri minutes")]
     fn readers_shape_the_covariance_of_the_directions() {
         const WIDTH: usize = 6;
         let mut rows = [f16::ZERO; 2 * WIDTH];

@@ -99,7 +99,8 @@ impl FastCpu {
     const fn bytes_of_a_thread(config: &ModelConfig) -> usize {
         let lens = ScratchLens::of(config, 1);
         let floats = lens.weights.saturating_mul(FLOATS).saturating_add(lens.scores);
-        Panel::bytes(DEPTH).saturating_add(floats.saturating_mul(size_of::<f32>()))
+        let fixed = Panel::bytes(DEPTH) + size_of::<Mutex<Room>>();
+        floats.saturating_mul(size_of::<f32>()).saturating_add(fixed)
     }
 
     /// Takes the memory that [`bytes`](Self::bytes) counts for the rayon pool this is called in, so that none is taken later. Without
@@ -113,6 +114,8 @@ impl FastCpu {
         self.batch.scales.try_reserve_exact(rows)?;
         self.products.try_reserve_exact(rows.saturating_mul(LINEAR_CHUNK / CHANNELS))?;
         self.statistics.try_reserve_exact(rows)?;
+        let missing = rayon::current_num_threads().saturating_sub(self.rooms.len());
+        self.rooms.try_reserve_exact(missing)?;
         self.make_rooms();
         for room in &mut self.rooms {
             let Room { panel, weights, scores } = room.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -60,6 +60,8 @@ struct EditReport<'a> {
     layer: usize,
     edit_id: Option<&'a str>,
     adapter_path: Option<&'a str>,
+    /// Read back from the disk, where asked for.
+    verified: Option<&'a Held>,
     preset: &'a str,
     seed: u64,
     rephrasings: &'a [Shown],
@@ -73,6 +75,7 @@ impl<'a> EditReport<'a> {
         found: &Found,
         shown: &'a Answers,
         stored: Option<&'a Stored>,
+        verified: Option<&'a Held>,
         took: Duration,
     ) -> Self {
         Self {
@@ -89,6 +92,7 @@ impl<'a> EditReport<'a> {
             layer: search.layer,
             edit_id: stored.map(|stored| stored.edit_id.as_str()),
             adapter_path: stored.map(|stored| stored.adapter_path.as_str()),
+            verified,
             preset: args.search.preset.name(),
             seed: search.seed,
             rephrasings: &shown.rephrasings,
@@ -168,7 +172,7 @@ fn edit(
     session.check_rows(prompts.rows())?;
     let edits = read_edits(&args.folder.edits)?;
     let stacked = of_model(session, edits.active()).len() + 1;
-    let clean = if stacked.is_multiple_of(HEALTH_EVERY) { Some(Scores::measure(session)?) } else { None };
+    let clean = stacked.is_multiple_of(HEALTH_EVERY).then(|| Scores::measure(session));
     apply(session, &edits)?;
     session.check_room()?;
     let mut shown = Answers::new(session, args, &prompts)?;
@@ -208,20 +212,24 @@ fn edit(
     };
     checkpoint.remove().context("the finished edit's checkpoint could not be removed")?;
     let verified = match &stored {
-        Some(stored) if args.verify => Some(verify(session, &args.folder.edits, &stored.edit_id)?),
+        Some(stored) if args.verify => Some(verify(session, &args.folder.edits, &stored.edit_id)),
         _ => None,
     };
-    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), start.elapsed());
+    let held = verified.as_ref().and_then(|verified| verified.as_ref().ok());
+    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), held, start.elapsed());
     if args.output.json {
         report::json(&report)?
     } else {
         print(&report, &shown)?
     }
-    if let (Some(clean), Some(_)) = (&clean, &stored) {
-        health(session, args, clean)?;
+    // The edit is stored and told: what fails from here on does not undo that.
+    if let (Some(clean), Some(_)) = (clean, &stored)
+        && let Err(error) = clean.map_err(anyhow::Error::from).and_then(|clean| health(session, args, &clean))
+    {
+        report::note(&format!("the rest of the model was not measured: {error:#}"));
     }
-    let holds = verified.is_none_or(|held| held.holds);
-    Ok(if report.success && holds { Status::Done } else { Status::NotSuccessful })
+    let holds = verified.transpose()?.is_none_or(|held| held.holds);
+    Ok(if found.is_success() && holds { Status::Done } else { Status::NotSuccessful })
 }
 
 /// Asks the model with the edit as it lies on the disk, upon the others.

@@ -78,7 +78,7 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<Status> {
                 json!({
                     "edit_id": i.edit_id, "prompt": i.prompt, "subject": i.subject, "target": i.target,
                     "layer": i.layer, "active": edit.active, "preset": i.preset, "seed": i.seed, "steps": i.steps,
-                    "forward_passes": i.forward_passes, "p_target": i.p_target,
+                    "forward_passes": i.forward_passes, "p_target": i.p_target, "success": i.success,
                 })
             })
             .collect();
@@ -91,9 +91,10 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<Status> {
     for edit in edits.list() {
         let i = &edit.info;
         let state = if edit.active { "active" } else { "undone" };
+        let failed = if i.success { "" } else { ", no success" };
         writeln!(
             Stdout,
-            "{:<4} {state}  {} -> {}  (layer {})",
+            "{:<4} {state}  {} -> {}  (layer {}{failed})",
             i.edit_id,
             i.prompt.replace("{}", &i.subject),
             i.target,

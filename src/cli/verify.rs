@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::bail;
 use mobiedit::host::edits::Edit;
 use mobiedit::host::health::{Health, Held, Scores};
 use mobiedit::host::session::{Session, with_session};
@@ -29,6 +30,10 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Status> {
         apply(session, &edits)?;
         let applied = of_model(session, edits.active());
         let asked = applied.iter().filter(|edit| args.edit_id.as_ref().is_none_or(|id| *id == edit.info.edit_id));
+        if let Some(id) = args.edit_id.as_ref().filter(|id| !applied.iter().any(|edit| edit.info.edit_id == **id)) {
+            let why = if edits.get(id)?.active { "was made for another model" } else { "is undone" };
+            bail!("edit {id:?} {why}: there is nothing to verify");
+        }
         let held: Vec<Held> = asked.map(|edit| Held::check(session, edit)).collect::<Result<_, _>>()?;
         let health = Health::measure(session, &clean, &applied)?;
         let all = held.iter().all(|held| held.holds);

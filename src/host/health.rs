@@ -12,7 +12,7 @@ use crate::host::prompts::{EditPrompts, EditRequest};
 use crate::host::session::{Session, SessionError};
 use crate::host::statistics::built_in_lines;
 
-/// Perplexity over the clean model's, from which on it is said.
+/// Perplexity over the clean model's; what is over it is said.
 pub const MOST_PERPLEXITY: f64 = 1.1;
 /// The same of the share of tokens that the model says otherwise.
 pub const MOST_DRIFT: f64 = 0.05;
@@ -60,12 +60,13 @@ impl Scores {
     /// Scores the built-in statements with whatever patches are applied.
     ///
     /// # Errors
-    /// Failures of the device.
+    /// Less rows at once than a statement has, failures of the device.
     pub fn measure(session: &mut Session<'_>) -> Result<Self, SessionError> {
         let all = built_in_lines().count();
         let mut scores = Vec::new();
         for line in built_in_lines().step_by(all.div_ceil(STATEMENTS).max(1)) {
             let tokens = session.prompt(&line.replace(['{', '}'], ""))?;
+            session.check_rows(tokens.len())?;
             let mut of_line = vec![TokenScore::default(); tokens.len().saturating_sub(1)];
             session.transformer.score(&tokens, &mut of_line)?;
             scores.extend(of_line);
@@ -102,7 +103,7 @@ impl Health {
         let Self { perplexity_clean, perplexity, drift, patch_norm, .. } = *self;
         let times = perplexity / perplexity_clean;
         let mut warnings = Vec::new();
-        if times.is_nan() || times > MOST_PERPLEXITY {
+        if times > MOST_PERPLEXITY {
             warnings.push(format!("other facts became less likely: {times:.2} times the clean model's perplexity"));
         }
         if drift > MOST_DRIFT {
@@ -157,9 +158,10 @@ fn patch_norm(session: &Session<'_>, edits: &[&Edit]) -> f64 {
                 inner(&row, &row)
             })
             .sum();
-        Some((square.max(0.0) / whole).sqrt())
+        // Of patches that take each other back, rounding may leave less than 0.
+        Some(if square < 0.0 { 0.0 } else { (square / whole).sqrt() })
     };
-    layers.filter_map(of_layer).fold(0.0, f64::max)
+    layers.filter_map(of_layer).fold(0.0, |most: f64, norm| if norm <= most { most } else { norm })
 }
 
 #[cfg(test)]
@@ -192,9 +194,9 @@ mod tests {
         assert!(well.warnings().is_empty());
         for (health, word) in [
             (Health { perplexity: 11.5, ..well }, "1.15"),
-            (Health { perplexity: f64::NAN, ..well }, "NaN"),
             (Health { drift: 0.2, ..well }, "20 %"),
             (Health { patch_norm: 0.75, ..well }, "0.75"),
+            (Health { patch_norm: f64::NAN, ..well }, "NaN"),
         ] {
             let said = health.warnings();
             assert!(said.len() == 1 && said[0].contains(word), "{said:?}");

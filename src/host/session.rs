@@ -200,9 +200,10 @@ fn lend<T, E: From<SessionError>>(
 ) -> Result<T, E> {
     let tokenizer = Tokenizer::from_gguf(gguf).map_err(SessionError::from)?;
     let config = &model.config;
+    let mut device = HostDevice::open(&options.backend).map_err(SessionError::from)?;
     let longest = MAX_PROMPTS.saturating_mul(config.spec.max_tokens);
     let without_a_limit = ROWS.max(options.rows.min(longest));
-    let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / bytes_of_rows(config, 1)).max(1);
+    let rows = options.memory_limit.map_or(without_a_limit, |bytes| bytes / bytes_of_rows(&device, config, 1)).max(1);
     let mut work_memory = zeros(Transformer::<HostDevice>::work_len(config, rows))?;
     let mut patches = vec![0.0; MAX_PATCHES * Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
     let calibration = calibration_of(options, model).map_err(SessionError::from)?;
@@ -216,9 +217,11 @@ fn lend<T, E: From<SessionError>>(
             Precision::Static(StaticScales::new(config.spec.layers, scales).map_err(SessionError::from)?)
         }
     };
-    let mut device = HostDevice::open(&options.backend).map_err(SessionError::from)?;
     if let HostDevice::Cpu(cpu) = &mut device {
-        let memory = |_| SessionError::Memory { mib: bytes_of_rows(config, rows).div_ceil(1 << 20) };
+        let memory = |_| {
+            let bytes = FastCpu::bytes(config, rows, rayon::current_num_threads());
+            SessionError::Memory { mib: bytes.div_ceil(1 << 20) }
+        };
         cpu.reserve(config, rows).map_err(memory)?;
     }
     let rows = device.capabilities().max_rows.map_or(rows, |most| most.min(rows));
@@ -242,10 +245,14 @@ pub(crate) fn zeros(len: usize) -> Result<Vec<f32>, SessionError> {
     Ok(vec![0.0; len])
 }
 
-/// Bytes of the activations of so many rows, and of what the CPU makes of them.
-fn bytes_of_rows(config: &ModelConfig, rows: usize) -> usize {
+/// Bytes of the activations of so many rows, and of what a CPU makes of them.
+fn bytes_of_rows(device: &HostDevice, config: &ModelConfig, rows: usize) -> usize {
     let floats = Transformer::<HostDevice>::work_len(config, rows);
-    floats.saturating_mul(size_of::<f32>()).saturating_add(FastCpu::bytes_of_a_row(config).saturating_mul(rows)).max(1)
+    let of_device = match device {
+        HostDevice::Cpu(_) => FastCpu::bytes_of_a_row(config).saturating_mul(rows),
+        HostDevice::Qnn(_) => 0,
+    };
+    floats.saturating_mul(size_of::<f32>()).saturating_add(of_device).max(1)
 }
 
 /// MiB of so many f32, rounded up.
@@ -262,7 +269,7 @@ impl Session<'_> {
         if let Some(most) = self.transformer.device().capabilities().max_rows.filter(|most| rows > *most) {
             return Err(SessionError::DeviceRows { need: rows, most });
         }
-        let need = bytes_of_rows(&self.model.config, rows).div_ceil(1 << 20);
+        let need = bytes_of_rows(self.transformer.device(), &self.model.config, rows).div_ceil(1 << 20);
         if rows > self.rows { Err(SessionError::Rows { need }) } else { Ok(()) }
     }
 

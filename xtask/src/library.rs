@@ -54,7 +54,7 @@ impl Target {
 
     /// Builds the library; its path.
     pub(crate) fn build(&self, sh: &Shell) -> anyhow::Result<PathBuf> {
-        self.build_in(sh, &workspace::root())
+        self.build_in(sh, workspace::root())
     }
 
     /// Builds it from the sources in `folder`.
@@ -74,6 +74,9 @@ impl Target {
     /// Builds it once more, from a copy of the sources in another folder: the bytes must be the same.
     fn rebuild(&self, sh: &Shell, library: &Path) -> anyhow::Result<()> {
         let copy = workspace::root().join("target/elsewhere");
+        if copy.exists() {
+            fs::remove_dir_all(&copy)?;
+        }
         let tracked = cmd!(sh, "git ls-files -z").quiet().read()?;
         for path in tracked.split('\0').filter(|path| !path.is_empty()) {
             let (from, to) = (workspace::root().join(path), copy.join(path));
@@ -122,9 +125,10 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
         Ok(()) => report
             .step(&name, || pack(&format!("{}-qnn", ANDROID.triple), ANDROID.is_host, &with_npu(sh, ANDROID.triple)?)),
     }
-    if THUMB.prepare(sh).is_ok() {
-        let name = format!("libmobiedit.a for {} has the same bytes from another folder", THUMB.triple);
-        report.step(&name, || THUMB.rebuild(sh, &THUMB.build(sh)?));
+    let name = format!("libmobiedit.a for {} has the same bytes from another folder", THUMB.triple);
+    match THUMB.prepare(sh) {
+        Err(reason) => report.not_run(&name, &reason),
+        Ok(()) => report.step(&name, || THUMB.rebuild(sh, &THUMB.build(sh)?)),
     }
     report.step("what the libraries leave undefined", || -> anyhow::Result<()> {
         if update {

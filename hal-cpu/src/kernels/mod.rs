@@ -106,8 +106,7 @@ mod tests {
     use crate::dispatch::Level;
     use crate::scalar::integer::BLOCK;
 
-    // Miri takes minutes for what is a millisecond here.
-    const BLOCKS: usize = if cfg!(miri) { 3 } else { 8 };
+    const BLOCKS: usize = 8;
     const WIDTH: usize = BLOCKS * BLOCK;
 
     /// A tile of so many rows times a panel of 30 channels and two that are not there.
@@ -137,6 +136,7 @@ mod tests {
     fn every_level_multiplies_a_tile_to_the_same_bits() {
         for format in [Format::Q8_0, Format::Q4_0, Format::Q4K, Format::Q5K, Format::Q6K] {
             for kernels in Level::ALL.into_iter().filter_map(Level::kernels) {
+                // Miri takes minutes for what is a millisecond here.
                 for rows in if cfg!(miri) { [2; 1].to_vec() } else { [1, 2, kernels.tile_rows()].to_vec() } {
                     let bits = |lanes: Vec<Lanes>| lanes.iter().map(|l| l.0.map(f32::to_bits)).collect::<Vec<_>>();
                     let [got, expected] = [&*kernels, &Portable].map(|k| bits(product(k, format, rows)));

@@ -57,7 +57,8 @@ pub(crate) struct PanelBlock<'p> {
 impl Panel {
     /// Bytes of so many blocks, of whatever format.
     pub(crate) const fn bytes(blocks: usize) -> usize {
-        blocks * (BLOCK / 2 * size_of::<Words>() + 5 * size_of::<Lanes>())
+        let offsets = if cfg!(all(target_arch = "aarch64", target_endian = "little")) { 2 } else { 0 };
+        blocks * (BLOCK / 2 * size_of::<Words>() + (3 + offsets) * size_of::<Lanes>())
     }
 
     /// Takes the memory for so many blocks, of whatever format.
