@@ -130,7 +130,8 @@ fn all_seeds_together_are_small() {
 #[test]
 fn the_meter_sees_the_heap() {
     targets::meter::within(1000, "a thousand bytes", || drop(Vec::<u8>::with_capacity(std::hint::black_box(1000))));
-    let more = || targets::meter::within(999, "a byte more", || drop(Vec::<u8>::with_capacity(std::hint::black_box(1000))));
+    let more =
+        || targets::meter::within(999, "a byte more", || drop(Vec::<u8>::with_capacity(std::hint::black_box(1000))));
     assert!(panic::catch_unwind(more).is_err());
 }
 

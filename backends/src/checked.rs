@@ -179,6 +179,8 @@ impl<'s> AttentionInputs<'s> {
                 require(cached == 0 || end <= self.cache.len(), Refusal::OutOfMemory)?;
             }
         }
+        // Rows that are in no copy would have no length to be held to.
+        require(self.rows.copies > 0, Refusal::Shape)?;
         let rows = area(&[self.rows.copies, next])?;
         let (q, kv) = (area(&[rows, self.heads, self.head_dim])?, area(&[rows, self.kv_heads, self.head_dim])?);
         require(self.q.len() == q && self.k.len() == kv && self.v.len() == kv, Refusal::Shape)?;

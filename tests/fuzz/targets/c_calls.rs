@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use mobiedit::capi::*;
+use ::mobiedit::capi::*;
 
 use super::input::Input;
 use super::tiny;
@@ -284,7 +284,8 @@ impl World<'_> {
             whole[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_ne_bytes(whole);
         }
-        let mut small = |most: usize| if self.input.rarely(16) { self.input.size() as u32 } else { self.input.below(most) as u32 };
+        let mut small =
+            |most: usize| if self.input.rarely(16) { self.input.size() as u32 } else { self.input.below(most) as u32 };
         let mut config = mobiedit_cpu_config {
             abi: MOBIEDIT_ABI,
             activations: small(3),
@@ -330,7 +331,8 @@ impl World<'_> {
     }
 
     fn init(&mut self) -> i32 {
-        let mut small = |most: usize| if self.input.rarely(16) { self.input.size() as u32 } else { self.input.below(most) as u32 };
+        let mut small =
+            |most: usize| if self.input.rarely(16) { self.input.size() as u32 } else { self.input.below(most) as u32 };
         let mut config = Box::new(mobiedit_config {
             abi: MOBIEDIT_ABI,
             preset: small(2),
@@ -373,20 +375,24 @@ impl World<'_> {
     /// A problem, most of them such that it can be posed.
     fn problem(&mut self) -> *const mobiedit_problem {
         let count = if self.input.rarely(16) { self.input.below(20) } else { 1 + self.input.below(3) };
-        let tokens: Vec<Vec<u32>> = (0..count)
+        let target: Vec<u32> = (0..1 + self.input.below(2)).map(|_| u32::from(self.input.byte() % 9)).collect();
+        let (_, known) = target.split_last().expect("at least one");
+        let mut tokens: Vec<Vec<u32>> = (0..count)
             .map(|_| (0..2 + self.input.below(4)).map(|_| u32::from(self.input.byte() % 9)).collect())
             .collect();
+        // A prompt goes on into the target, up to its last token.
+        tokens.iter_mut().for_each(|tokens| tokens.extend(known));
         let strange = self.input.rarely(16);
         let prompts: Vec<mobiedit_prompt> = (0..)
             .zip(&tokens)
             .map(|(index, tokens)| mobiedit_prompt {
                 tokens: tokens.as_ptr(),
-                tokens_len: tokens.len(),
+                // What is longer than the context is refused without a look, so that nothing has to be there.
+                tokens_len: if strange { usize::MAX } else { tokens.len() },
                 subject_last: if strange { self.input.size() as u32 } else { 1 },
                 role: if strange { self.input.word() } else { u32::from(index > 0 && index + 1 == count) },
             })
             .collect();
-        let target: Vec<u32> = (0..1 + self.input.below(2)).map(|_| u32::from(self.input.byte() % 9)).collect();
         let problem = mobiedit_problem {
             prompts: prompts.as_ptr(),
             prompts_len: if self.input.rarely(32) { self.input.size() } else { prompts.len() },
@@ -510,9 +516,13 @@ fn none() -> mobiedit_backend {
 
 /// An edit by callbacks from begin to end, one of the built-in backend, and calls in the wrong order.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let init = [3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 3, 1, 4, 5, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0];
+    // Four steps; two prompts, a target of two tokens.
+    let init = [3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 1, 1, 4, 5, 1, 1, 2, 3, 0, 6, 7, 0, 0, 0, 0, 9, 0, 0];
     let rest = [15, 99, 8, 0, 15, 99, 9, 8, 0, 7, 0, 0, 15, 50, 10, 11, 12, 3, 1, 2, 3, 9];
+    let counts = |claims: &[u8]| [&init[..11], &[0, 0, 4, 0, 1, 1, 0], claims].concat();
     vec![
+        ("most-prompts", [&[0, 0, 0, 0, 0][..], &counts(&[31, 0, 0, 0])].concat()),
+        ("most-target-tokens", [&[0, 0, 0, 0, 0][..], &counts(&[0, 0, 31, 0])].concat()),
         ("toy", [&[0, 0, 0, 0, 0][..], &init, &rest].concat()),
         ("toy-that-fails", [&[0, 0, 3, 0, 0][..], &init, &rest].concat()),
         ("toy-of-no-numbers", [&[0, 0, 0, 40, 0][..], &init, &rest].concat()),

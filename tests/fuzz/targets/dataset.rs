@@ -8,7 +8,8 @@ pub fn run(bytes: &[u8]) {
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
     for format in [Format::CounterFact, Format::Zsre, Format::EasyEdit] {
         let dataset = parse(bytes, format);
-        let mut places: Vec<(usize, usize)> = dataset.records.iter().map(|record| (record.number, record.line)).collect();
+        let mut places: Vec<(usize, usize)> =
+            dataset.records.iter().map(|record| (record.number, record.line)).collect();
         places.extend(dataset.malformed.iter().map(|Malformed { number, line, .. }| (*number, *line)));
         places.sort_unstable();
         assert!(places.iter().map(|place| place.0).eq(0..places.len()), "a number is missing or there twice");

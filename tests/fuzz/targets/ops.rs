@@ -46,7 +46,10 @@ pub fn run(bytes: &[u8]) {
             let at = found.bits.iter().zip(&expected.bits).position(|(a, b)| a != b);
             let at = at.unwrap_or_default();
             let [a, b] = [found.bits[at], expected.bits[at]].map(f32::from_bits);
-            panic!("{level:?} has {a:e} at {at}, the scalar device {b:e}: {:?}", ops.iter().map(shown).collect::<Vec<_>>());
+            panic!(
+                "{level:?} has {a:e} at {at}, the scalar device {b:e}: {:?}",
+                ops.iter().map(shown).collect::<Vec<_>>()
+            );
         }
     }
 }
@@ -74,8 +77,20 @@ fn shown(op: &Op<'_>) -> String {
 
 /// Lists of each operation, and of all of them.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    const NAMES: [&str; 12] =
-        ["embed", "norm", "linear", "linear-2", "rope", "attention", "swiglu", "add", "copy", "inject", "gather", "readout"];
+    const NAMES: [&str; 12] = [
+        "embed",
+        "norm",
+        "linear",
+        "linear-2",
+        "rope",
+        "attention",
+        "swiglu",
+        "add",
+        "copy",
+        "inject",
+        "gather",
+        "readout",
+    ];
     let mut stream = Stream::new(11);
     let mut seed = |kinds: &[u8]| {
         let mut bytes = vec![0, 1, 2, 3, 4, 15, 0];
@@ -86,6 +101,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         bytes
     };
     let mut seeds: Vec<_> = (0..).zip(NAMES).map(|(kind, name)| (name, seed(&[kind]))).collect();
+    // Attention of one segment of usize::MAX rows.
+    let most_rows = [0, 1, 2, 3, 4, 15, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 3, 0, 31, 1, 0];
+    seeds.push(("most-rows-in-no-copy", most_rows.to_vec()));
     seeds.push(("several", seed(&[0, 1, 2, 11, 3, 6])));
     let mut wild = seed(&[2, 11, 1, 5]);
     wild[0] = 3;

@@ -14,16 +14,8 @@ pub const CACHE: usize = 1 << 11;
 /// Widest input of a product.
 pub const WIDEST: usize = 1024;
 
-const FORMATS: [Format; 8] = [
-    Format::F32,
-    Format::F16,
-    Format::Bf16,
-    Format::Q8_0,
-    Format::Q4_0,
-    Format::Q4K,
-    Format::Q5K,
-    Format::Q6K,
-];
+const FORMATS: [Format; 8] =
+    [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K, Format::Q5K, Format::Q6K];
 
 /// Weights that an operation borrows.
 #[derive(Debug)]
@@ -248,7 +240,8 @@ impl<'i> Drawer<'i> {
             && let Some(segment) = drawn.segments.last_mut()
         {
             let Segment { row, rows, cached, keys, values, stride } = segment;
-            *[row, rows, cached, keys, values, stride][self.input.below(6)] = self.input.size();
+            let (field, size) = (self.input.below(6), self.input.size());
+            *[row, rows, cached, keys, values, stride][field] = size;
         }
         let rows = copies * next;
         drawn.numbers = [layer, heads, kv_heads, head_dim, copies];
@@ -315,9 +308,7 @@ impl Drawn {
             8 => Op::Discard { x: a },
             9 => Op::Inject { x: a, per_copy: first, copies: second, rows: &self.ids, delta: &self.delta },
             10 => Op::Gather { x: a, per_copy: first, rows: &self.ids, copies: second, out: b },
-            _ => {
-                Op::Readout { x: a, head: weight, activation: self.activation, reads: &self.reads, clean: b, out: c }
-            }
+            _ => Op::Readout { x: a, head: weight, activation: self.activation, reads: &self.reads, clean: b, out: c },
         }
     }
 }

@@ -73,7 +73,8 @@ pub fn model_with(architecture: &str, kind: u32, context: u32) -> Vec<u8> {
         .integers("tokenizer.ggml.token_type", &types)
         .strings("tokenizer.ggml.merges", &MERGES)
         .number("tokenizer.ggml.eos_token_id", 0);
-    let mut shapes = vec![("token_embd.weight".to_owned(), vocab, d_model), ("output_norm.weight".to_owned(), 1, d_model)];
+    let mut shapes =
+        vec![("token_embd.weight".to_owned(), vocab, d_model), ("output_norm.weight".to_owned(), 1, d_model)];
     for layer in 0..2 {
         let parts = [
             ("attn_norm.weight", 1, d_model),
@@ -157,7 +158,13 @@ impl ForwardBackend for Toy {
         SPEC
     }
 
-    fn prefill(&mut self, _: &Problem<'_>, cache: &mut [f32], keys: &mut [f32], value: &mut [f32]) -> Result<(), Never> {
+    fn prefill(
+        &mut self,
+        _: &Problem<'_>,
+        cache: &mut [f32],
+        keys: &mut [f32],
+        value: &mut [f32],
+    ) -> Result<(), Never> {
         cache.fill(0.5);
         keys.iter_mut().zip((0..).map(|i| 1.0 + i as f32 / 64.0)).for_each(|(key, x)| *key = x);
         value.fill(1.5);

@@ -83,12 +83,22 @@ fn scored() -> Vocabulary {
     let mut types = vec![TokenType::Unknown, TokenType::Control, TokenType::Control];
     types.resize(tokens.len(), TokenType::Byte);
     let mut scores = vec![0.0; tokens.len()];
-    for (place, piece) in ["\u{2581}t", "he", "\u{2581}the", "\u{2581}", "t", "h", "e", "hee", "\u{e9}"].iter().enumerate() {
+    for (place, piece) in
+        ["\u{2581}t", "he", "\u{2581}the", "\u{2581}", "t", "h", "e", "hee", "\u{e9}"].iter().enumerate()
+    {
         tokens.push((*piece).to_owned());
         types.push(TokenType::Normal);
         scores.push(-(place as f32));
     }
-    Vocabulary { model: "llama".to_owned(), tokens, types, scores, bos: Some(1), add_bos: true, ..Vocabulary::default() }
+    Vocabulary {
+        model: "llama".to_owned(),
+        tokens,
+        types,
+        scores,
+        bos: Some(1),
+        add_bos: true,
+        ..Vocabulary::default()
+    }
 }
 
 /// Whatever these bytes say, as a file might have it.
@@ -126,8 +136,11 @@ fn strange(kind: u8, input: &mut Input<'_>) -> Vocabulary {
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let text = "The other\u{a0}one: caf\u{e9} 12345,\r\n\r\n  \u{1F600} e\u{301} \u{6771}\u{4eac}'LL \u{0} <0x41></s>";
     let with = |kind: u8| [&[kind], text.as_bytes()].concat();
-    let letters = [&[0x80, 4][..], b"\x01a\x00\x01b\x00\x02ab\x00\x01<\x03", &[2, 0, 1, 1, 0, 0, 1, 1], b"abba<a"].concat();
-    let pieces = [&[0x81, 3][..], b"\x01a\x00\x10\x02<0\x06\x20\x03ab\xE9\x02\xFF", &[0, 1, 1, 9, 0, 0, 0, 1, 1], b"a ab"].concat();
+    let letters =
+        [&[0x80, 4][..], b"\x01a\x00\x01b\x00\x02ab\x00\x01<\x03", &[2, 0, 1, 1, 0, 0, 1, 1], b"abba<a"].concat();
+    let pieces =
+        [&[0x81, 3][..], b"\x01a\x00\x10\x02<0\x06\x20\x03ab\xE9\x02\xFF", &[0, 1, 1, 9, 0, 0, 0, 1, 1], b"a ab"]
+            .concat();
     vec![
         ("qwen2", with(0)),
         ("llama3", with(1)),
