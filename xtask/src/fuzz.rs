@@ -96,6 +96,11 @@ fn fuzz(crate_folder: &Path, out: &Path, target: &str, seconds: u64) -> anyhow::
         "-print_final_stats=1".to_owned(),
         "-use_value_profile=1".to_owned(),
     ]);
+    // Files of a moment need no disk, and are not waited for in memory.
+    let in_memory = Path::new("/dev/shm");
+    if in_memory.is_dir() {
+        command.env("TMPDIR", in_memory);
+    }
     let start = Instant::now();
     let ran = command.output().with_context(|| format!("the target {target}"))?;
     let text = String::from_utf8_lossy(&ran.stderr);
