@@ -15,7 +15,7 @@ use targets::input::Stream;
 use targets::{TARGETS, Target};
 
 /// Mutations of each seed.
-const MUTATIONS: usize = 300;
+const MUTATIONS: usize = 500;
 /// Longest that one input may take: far more than any does, and far less than what does not end.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Most bytes of all committed seeds.

@@ -89,3 +89,14 @@ impl<'a> Patches<'a> {
         patches
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_memory_holds_stay_too_large() {
+        assert_eq!(Patches::len_of_one(3, 2), 5);
+        assert_eq!(Patches::len_of_one(usize::MAX, 8), usize::MAX);
+    }
+}

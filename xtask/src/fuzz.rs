@@ -96,18 +96,12 @@ fn fuzz(crate_folder: &Path, out: &Path, target: &str, seconds: u64) -> anyhow::
         "-print_final_stats=1".to_owned(),
         "-use_value_profile=1".to_owned(),
     ]);
-    // Files of a moment need no disk, and are not waited for in memory.
-    let in_memory = Path::new("/dev/shm");
-    if in_memory.is_dir() {
-        command.env("TMPDIR", in_memory);
-    }
     let start = Instant::now();
     let ran = command.output().with_context(|| format!("the target {target}"))?;
     let text = String::from_utf8_lossy(&ran.stderr);
     let findings: Vec<_> = files(&found)?.into_iter().filter(|path| !before.contains(path)).collect();
-    let told = || text.lines().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
     if !ran.status.success() {
-        eprintln!("{}", told());
+        eprintln!("{}", reason(&text));
     }
     Ok(Outcome {
         target: target.to_owned(),
@@ -121,6 +115,15 @@ fn fuzz(crate_folder: &Path, out: &Path, target: &str, seconds: u64) -> anyhow::
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?;
     Ok(entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?)
+}
+
+/// Of what a target wrote before it broke: the panic or the sanitizer's report, without the stack's far end.
+fn reason(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.iter().position(|line| line.contains("panicked at") || line.contains("ERROR: "));
+    let end = lines.len();
+    let from = first.unwrap_or(end.saturating_sub(40));
+    lines.get(from..end.min(from + 40)).unwrap_or_default().join("\n")
 }
 
 /// What libFuzzer says at its end; 0 where it did not get there.
@@ -152,6 +155,12 @@ mod tests {
             assert!(folder.join(format!("fuzz_targets/{name}.rs")).exists(), "{name}");
             assert!(!files(&folder.join("corpus").join(&name)).unwrap().is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_finding_is_told_from_its_panic_on() {
+        assert_eq!(reason("#1 NEW\nthread panicked at a.rs:1\nwhy"), "thread panicked at a.rs:1\nwhy");
+        assert_eq!(reason("#1 NEW"), "#1 NEW");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use mobiedit::host::export::{gguf_lora, peft};
 use safetensors::SafeTensors;
 
 use super::input::Input;
-use super::{gguf, meter};
+use super::{gguf, meter, moment};
 
 /// Reads a file as an adapter, and writes an adapter of these bytes' numbers.
 pub fn run(bytes: &[u8]) {
@@ -23,7 +23,7 @@ pub fn run(bytes: &[u8]) {
     let layer = input.size();
     let (u, lambda) = (numbers(&mut input), numbers(&mut input));
     let patch = RankOne { layer, u: &u, lambda: &lambda };
-    let folder = tempfile::tempdir().expect("a folder for files of a moment");
+    let folder = moment::folder();
     as_gguf(&folder.path().join("adapter.gguf"), patch);
     as_peft(&folder.path().join("adapter"), patch);
 }
@@ -66,7 +66,7 @@ fn as_peft(folder: &Path, patch: RankOne<'_>) {
 
 /// An adapter as it is exported, and numbers of all kinds.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let folder = tempfile::tempdir().expect("a folder for files of a moment");
+    let folder = moment::folder();
     let path = folder.path().join("adapter.gguf");
     let patch = RankOne { layer: 3, u: &[1.5, -0.25, 1e-30, f32::MAX], lambda: &[f32::MIN_POSITIVE, 3.0] };
     gguf_lora(&path, Architecture::Qwen2, patch).expect("a file of a moment");

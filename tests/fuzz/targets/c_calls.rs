@@ -1,6 +1,7 @@
 //! Sequences of C calls, in any order and with any numbers: each returns a code of the library, writes where it was told to and
 //! nowhere else, and an editor that was given what it asked for works. Pointers are NULL or what they are declared to be.
 #![allow(unsafe_code, reason = "it calls what C calls")]
+#![allow(clippy::vec_box, reason = "C points to what is in the boxes")]
 
 use std::ffi::c_void;
 use std::ptr;

@@ -7,6 +7,7 @@ use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::journal;
 
 use super::input::Stream;
+use super::moment;
 
 /// Longest journal that is cut off at every byte.
 const CUT: usize = 4 << 10;
@@ -38,7 +39,7 @@ fn read(bytes: &[u8]) {
 
 /// The same as the journal of an edits folder.
 fn folder(bytes: &[u8]) {
-    let folder = tempfile::tempdir().expect("a folder for files of a moment");
+    let folder = moment::folder();
     let path = Edits::read(folder.path()).expect("an empty folder").journal();
     fs::write(path, bytes).expect("a file of a moment");
     let Ok(edits) = Edits::read(folder.path()) else { return };
@@ -67,7 +68,7 @@ fn repaired(bytes: &[u8]) -> Vec<u8> {
 
 /// A journal of two edits, one of them taken back; and what writes that were cut off leave.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let folder = tempfile::tempdir().expect("a folder for files of a moment");
+    let folder = moment::folder();
     let mut writer = EditsWriter::open(folder.path()).expect("a folder of our own");
     let mut stream = Stream::new(3);
     for subject in ["France", "Zo\u{eb} \u{6771}\u{4eac}"] {

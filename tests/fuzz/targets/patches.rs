@@ -4,11 +4,12 @@ use std::fs;
 
 use mobiedit::host::eval::given::GivenPatches;
 
+use super::moment;
 use super::tiny::SPEC;
 
 /// Reads the bytes as a file of patches.
 pub fn run(bytes: &[u8]) {
-    let folder = tempfile::tempdir().expect("a folder for files of a moment");
+    let folder = moment::folder();
     let path = folder.path().join("patches.jsonl");
     fs::write(&path, bytes).expect("a file of a moment");
     match GivenPatches::read(&path, &SPEC) {
@@ -36,7 +37,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("two", [line(0, 1, "1"), "\n".to_owned(), line(9, 2, "-0.0")].concat().into()),
         ("twice", [line(4, 0, "1"), line(4, 0, "1")].concat().into()),
         ("too-large", line(0, 0, "1e39").into()),
-        ("no-layer", line(0, usize::MAX, "1").into()),
+        ("no-layer", line(0, u32::MAX as usize, "1").into()),
         ("negative", line(0, 1, "1").replace("\"record\": 0", "\"record\": -1").into()),
         ("cut-off", line(0, 1, "1").into_bytes()[..40].to_vec()),
     ]

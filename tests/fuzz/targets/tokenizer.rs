@@ -46,7 +46,7 @@ fn texts(kind: u8, vocabulary: &Vocabulary, tokenizer: &Tokenizer, mut input: In
     }
     let back = tokenizer.decode(&further.ids);
     if kind & 0x80 == 0 {
-        assert!(kind % 4 == 0 || back == text, "{text:?} came back as {back:?}");
+        assert!(kind.is_multiple_of(4) || back == text, "{text:?} came back as {back:?}");
     }
     let said = tokenizer.can_express(&text);
     assert!(!said || !further.ids.is_empty());
@@ -75,7 +75,7 @@ fn known(kind: u8) -> Vocabulary {
     tokens.push("<|end|>".to_owned());
     types.push(TokenType::Control);
     // A text that has a mark in it comes back without it.
-    types.truncate(tokens.len() - usize::from(kind % 4 != 0));
+    types.truncate(tokens.len() - usize::from(!kind.is_multiple_of(4)));
     tokens.truncate(types.len());
     Vocabulary {
         model: "gpt2".to_owned(),
