@@ -52,6 +52,8 @@ unsafe fn toy<'t>(context: *mut c_void) -> &'t mut Toy {
     unsafe { &mut *context.cast::<Toy>() }
 }
 
+/// # Safety
+/// As the callback of this name in `mobiedit_backend`.
 unsafe extern "C" fn prefill(
     context: *mut c_void,
     problem: *const mobiedit_problem,
@@ -75,6 +77,8 @@ unsafe extern "C" fn prefill(
     toy.call()
 }
 
+/// # Safety
+/// As the callback of this name in `mobiedit_backend`.
 unsafe extern "C" fn losses(
     context: *mut c_void,
     _: *const mobiedit_problem,
@@ -97,6 +101,8 @@ unsafe extern "C" fn losses(
     toy.call()
 }
 
+/// # Safety
+/// As the callback of this name in `mobiedit_backend`.
 unsafe extern "C" fn evaluate(context: *mut c_void, _: *const mobiedit_problem, out: *mut mobiedit_loss) -> i32 {
     // SAFETY: by the callback's contract.
     let (toy, out) = unsafe { (toy(context), &mut *out) };
@@ -104,6 +110,8 @@ unsafe extern "C" fn evaluate(context: *mut c_void, _: *const mobiedit_problem, 
     toy.call()
 }
 
+/// # Safety
+/// As the callback of this name in `mobiedit_backend`.
 unsafe extern "C" fn project(context: *mut c_void, _: u32, _: *const f32, out: *mut f32) -> i32 {
     // SAFETY: by the callback's contract.
     let (toy, out) = unsafe {
@@ -115,6 +123,8 @@ unsafe extern "C" fn project(context: *mut c_void, _: u32, _: *const f32, out: *
     toy.call()
 }
 
+/// # Safety
+/// As the callback of this name in `mobiedit_backend`.
 unsafe extern "C" fn apply(context: *mut c_void, patch: *const mobiedit_patch, id: *mut u32) -> i32 {
     // SAFETY: by the callback's contract.
     let (toy, sum) = unsafe {
@@ -131,6 +141,8 @@ unsafe extern "C" fn apply(context: *mut c_void, patch: *const mobiedit_patch, i
     code
 }
 
+/// # Safety
+/// As the callback of this name in `mobiedit_backend`.
 unsafe extern "C" fn remove(context: *mut c_void, _: u32) -> i32 {
     // SAFETY: by the callback's contract.
     let toy = unsafe { toy(context) };
