@@ -41,6 +41,12 @@ fn an_edit_is_made_kept_applied_and_undone() {
     assert_eq!(edit["checks"][0]["after"], "Madrid");
     let adapter = std::fs::read(place.path(edit["adapter_path"].as_str().unwrap())).unwrap();
     assert_eq!(&adapter[..4], b"GGUF");
+    #[cfg(unix)]
+    for (path, _) in place.files() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(place.path("").join(&path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} may be read by others", path.display());
+    }
 
     assert!(text(&place.json(0, &CAPITAL)).trim().starts_with("Rome"));
     let list = place.json(0, &["list"]);

@@ -180,6 +180,8 @@ impl<'s> AttentionInputs<'s> {
             }
         }
         let rows = area(&[self.rows.copies, next])?;
+        // Without a row, no slot's length would hold segments and heads to numbers that are there.
+        require(rows > 0, Refusal::Shape)?;
         let (q, kv) = (area(&[rows, self.heads, self.head_dim])?, area(&[rows, self.kv_heads, self.head_dim])?);
         require(self.q.len() == q && self.k.len() == kv && self.v.len() == kv, Refusal::Shape)?;
         require(self.head_dim > 0 && self.heads > 0, Refusal::Shape)?;

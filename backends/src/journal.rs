@@ -375,7 +375,9 @@ impl<S: ReadStorage> Journal<S> {
         let (bytes, _) = start.split_at_mut(there);
         self.storage.read(0, bytes).map_err(JournalError::Storage)?;
         let begun = |blank| {
-            let written = start.iter().rposition(|byte| *byte != blank).map_or(0, |last| last + 1);
+            // Less may be there than a header has: what is not there is not written.
+            let bytes = start.get(..there).unwrap_or(&[]);
+            let written = bytes.iter().rposition(|byte| *byte != blank).map_or(0, |last| last + 1);
             let of = |version| header(version).get(..written) == start.get(..written);
             // A version's number ends in zeros itself.
             written < start.len() && (blank != 0 || written <= MAGIC.len()) && (OLDEST..=VERSION).any(of)

@@ -21,7 +21,7 @@ pub struct Patches<'a> {
 impl<'a> Patches<'a> {
     /// Elements of memory that one patch takes.
     pub const fn len_of_one(d_ff: usize, d_model: usize) -> usize {
-        d_ff + d_model
+        d_ff.saturating_add(d_model)
     }
 
     /// No patches yet; `numbers` holds as many as fit, [`Patches::len_of_one`] each.
@@ -87,5 +87,16 @@ impl<'a> Patches<'a> {
             }
         }
         patches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_memory_holds_stay_too_large() {
+        assert_eq!(Patches::len_of_one(3, 2), 5);
+        assert_eq!(Patches::len_of_one(usize::MAX, 8), usize::MAX);
     }
 }

@@ -59,12 +59,15 @@ pub(crate) unsafe fn statistics(given: *const mobiedit_statistics) -> Result<Sta
 ///
 /// # Safety
 /// As `mobiedit_prompt` says.
-unsafe fn prompt(given: &mobiedit_prompt) -> Result<Prompt<'static>, i32> {
+unsafe fn prompt(given: &mobiedit_prompt, spec: &ModelSpec) -> Result<Prompt<'static>, i32> {
     let role = match given.role {
         MOBIEDIT_REWRITE => Role::Rewrite,
         MOBIEDIT_ESSENCE => Role::Essence,
         _ => return Err(MOBIEDIT_ERR_PROBLEM),
     };
+    if given.tokens_len > spec.max_tokens {
+        return Err(MOBIEDIT_ERR_PROBLEM);
+    }
     // SAFETY: by this function's contract.
     let tokens = unsafe { lent(given.tokens, given.tokens_len) }?;
     Ok(Prompt { tokens, subject_last: given.subject_last as usize, role })
@@ -82,13 +85,17 @@ pub(crate) unsafe fn problem_in<'a>(
     given: &mobiedit_problem,
     prompts: &'a mut [Prompt<'static>],
 ) -> Result<Problem<'a>, i32> {
+    // Counts are looked at before what they count: no pointer has to hold for one that is refused.
+    if given.prompts_len > MOBIEDIT_MAX_PROMPTS || given.target_len > MOBIEDIT_MAX_TARGET_TOKENS {
+        return Err(MOBIEDIT_ERR_PROBLEM);
+    }
     // SAFETY: by this function's contract.
     let (lent_prompts, target) =
         unsafe { (lent(given.prompts, given.prompts_len)?, lent(given.target, given.target_len)?) };
     let prompts = prompts.get_mut(..lent_prompts.len()).ok_or(MOBIEDIT_ERR_PROBLEM)?;
     for (to, from) in prompts.iter_mut().zip(lent_prompts) {
         // SAFETY: by this function's contract.
-        *to = unsafe { prompt(from) }?;
+        *to = unsafe { prompt(from, spec) }?;
     }
     Problem::new(spec, given.layer as usize, prompts, target).map_err(|_| MOBIEDIT_ERR_PROBLEM)
 }

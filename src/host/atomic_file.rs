@@ -1,6 +1,6 @@
 //! Files that are either there whole or not at all: written beside their place, then renamed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,26 @@ use crate::host::edits::sync_folder;
 /// # Errors
 /// Those of `content` and of the file system; a path that is there and no file, which a rename would replace.
 pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    write_with(path, OpenOptions::new(), content)
+}
+
+/// The same with rights for the owner alone.
+///
+/// # Errors
+/// Those of [`write`].
+pub fn write_private(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no such rights"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    write_with(path, options, content)
+}
+
+fn write_with(
+    path: &Path,
+    options: OpenOptions,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let there = fs::canonicalize(path);
     let path = there.as_deref().unwrap_or(path);
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
@@ -22,7 +42,7 @@ pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     let mut unfinished = name.to_owned();
     unfinished.push(format!(".{}.part", std::process::id()));
     let unfinished = folder.join(unfinished);
-    let result = finish(path, folder, &unfinished, content);
+    let result = finish(path, folder, &unfinished, options, content);
     if result.is_err() {
         // The error to report is the first one.
         let _ = fs::remove_file(&unfinished);
@@ -34,9 +54,10 @@ fn finish(
     path: &Path,
     folder: &Path,
     unfinished: &PathBuf,
+    mut options: OpenOptions,
     content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(unfinished)?);
+    let mut file = BufWriter::new(options.write(true).create(true).truncate(true).open(unfinished)?);
     content(&mut file)?;
     file.flush()?;
     file.get_ref().sync_all()?;

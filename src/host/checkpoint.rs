@@ -46,7 +46,7 @@ impl CheckpointFile {
     /// # Errors
     /// A file that cannot be written; the one before is then kept.
     pub fn store(&self, bytes: &[u8]) -> io::Result<()> {
-        atomic_file::write(&self.path, |file| file.write_all(bytes))
+        atomic_file::write_private(&self.path, |file| file.write_all(bytes))
     }
 
     /// Forgets the checkpoint, if there is one.

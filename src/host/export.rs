@@ -66,7 +66,9 @@ pub fn gguf_lora(path: &Path, architecture: Architecture, patch: RankOne<'_>) ->
         Tensor { name: &name_a, sizes: vec![patch.u.len() as u64, 1], kind: F32, bytes: &a },
         Tensor { name: &name_b, sizes: vec![1, patch.lambda.len() as u64], kind: F32, bytes: &b },
     ];
-    atomic_file::write(path, |file| gguf_file::write(file, &metadata, &tensors, DEFAULT_ALIGNMENT)).map_err(at(path))
+    // For its owner alone: whoever has it and the model can find out what the edit says.
+    atomic_file::write_private(path, |file| gguf_file::write(file, &metadata, &tensors, DEFAULT_ALIGNMENT))
+        .map_err(at(path))
 }
 
 /// PEFT's `adapter_config.json`.

@@ -175,6 +175,11 @@ fn byte_level(vocabulary: Vocabulary) -> Result<tokenizers::Tokenizer, Tokenizer
         .filter(|(_, kind)| matches!(kind, TokenType::Control | TokenType::UserDefined))
         .map(|(token, kind)| AddedToken::from(token.clone(), *kind == TokenType::Control).normalized(false))
         .collect();
+    let longest = vocabulary.tokens.iter().map(String::len).max().unwrap_or(0);
+    // The builder takes for granted that a merge is no longer than the longest token; whether it is one, it finds out.
+    if let Some((left, right)) = vocabulary.merges.iter().find(|(left, right)| left.len() + right.len() > longest) {
+        return Err(TokenizerError::Inconsistent(format!("the merge of {left:?} and {right:?} is no token")));
+    }
     let ids: Vocab = vocabulary.tokens.into_iter().zip(0..).collect();
     let model = BPE::builder()
         .vocab_and_merges(ids, vocabulary.merges)

@@ -16,8 +16,14 @@ pub(crate) fn run(sh: &Shell, allow_missing: bool) -> anyhow::Result<()> {
     report.step("formatting of the firmware", || {
         cmd!(sh, "cargo fmt --all --manifest-path tests/firmware/Cargo.toml -- --check").run()
     });
+    report.step("formatting of the fuzz targets", || {
+        cmd!(sh, "cargo fmt --all --manifest-path tests/fuzz/Cargo.toml -- --check").run()
+    });
     report.step("tidy", || tidy::run(sh));
     report.step("clippy, everything", || cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run());
+    report.step("clippy, the fuzz targets with C calls", || {
+        cmd!(sh, "cargo clippy --test fuzz_corpus --features capi -- -D warnings").run()
+    });
     for features in feature_sets(&workspace::metadata()?)? {
         report.step(&format!("clippy, {}", features.join(" ")), || {
             cmd!(sh, "cargo clippy --lib --bins --no-default-features {features...} -- -D warnings").run()

@@ -7,6 +7,7 @@ mod c;
 mod ci;
 mod emulated;
 mod fixtures;
+mod fuzz;
 mod header;
 mod lane;
 mod library;
@@ -50,6 +51,18 @@ enum Command {
         /// Pass although something could not run for want of a tool
         #[arg(long)]
         allow_missing: bool,
+    },
+    /// Look for inputs that break something: libFuzzer on each target of tests/fuzz, with AddressSanitizer, on one core
+    ///
+    /// Takes a nightly compiler, and installs cargo-fuzz into target/tools. Seeds are those of tests/fuzz/corpus; what is learnt is
+    /// kept in target/fuzz/corpus, and what is found in target/fuzz/findings: any finding is an error.
+    Fuzz {
+        /// Minutes for all targets together, their build not counted
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// Fuzz this target only; may be given several times
+        #[arg(long, value_name = "TARGET")]
+        only: Vec<String>,
     },
     /// Check the house rules in the files that git tracks: dependency arrows, file openings, unsafe, no_std, lengths
     Tidy,
@@ -132,6 +145,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Test { only, allow_missing, outcome } => test::run(&sh, &only, allow_missing, outcome.as_deref()),
         Command::Ci { allow_missing } => ci::run(&sh, allow_missing),
+        Command::Fuzz { minutes, only } => fuzz::run(&sh, minutes, &only),
         Command::Tidy => tidy::run(&sh),
         Command::Dist { update } => {
             let mut report = report::Report::default();

@@ -93,6 +93,9 @@ fn tests_here(sh: &Shell, report: &mut Report) {
     report.step("tests of the workspace, doc tests among them", || {
         cmd!(sh, "cargo test --workspace --no-fail-fast").run()
     });
+    report.step("seeds of the fuzz target of C calls", || {
+        cmd!(sh, "cargo test --features capi --test fuzz_corpus -- c_calls seeds").run()
+    });
     let packages = NO_STD.iter().flat_map(|(package, _)| ["--package", package]);
     report.step("tests of the no_std crates without default features", || {
         cmd!(sh, "cargo test {packages...} --no-default-features --no-fail-fast").run()

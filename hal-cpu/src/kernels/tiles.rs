@@ -66,7 +66,11 @@ impl Tiles {
         part_blocks: usize,
         scales: &mut [f32],
     ) {
-        let (rows, tile_rows) = (scales.len().max(1), kernels.tile_rows());
+        // Without rows there is no width to divide by.
+        if scales.is_empty() {
+            return *self = Self::default();
+        }
+        let (rows, tile_rows) = (scales.len(), kernels.tile_rows());
         let width = x.len() / rows;
         (self.rows, self.tile_rows, self.part_blocks) = (rows, tile_rows, part_blocks);
         self.levels.resize(x.len(), 0);

@@ -151,7 +151,8 @@ pub fn read(path: &Path, format: Format) -> Result<Dataset, DatasetError> {
     })
 }
 
-fn parse(bytes: &[u8], format: Format) -> Dataset {
+/// The same of a file's bytes, which may have no record at all.
+pub fn parse(bytes: &[u8], format: Format) -> Dataset {
     let mut hash = Fnv::default();
     hash.write(bytes);
     let mut dataset = Dataset { records: Vec::new(), malformed: Vec::new(), digest: hash.finish() };
