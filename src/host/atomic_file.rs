@@ -18,7 +18,7 @@ pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Resu
 /// The same with rights for the owner alone.
 ///
 /// # Errors
-/// Those of [`write`].
+/// Those of [`write()`].
 pub fn write_private(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no such rights"))]
     let mut options = OpenOptions::new();
