@@ -16,7 +16,8 @@ const PROMPTS: [Prompt<'static>; 2] = [
     Prompt { tokens: &[0, 1, 2], subject_last: 1, role: Role::Rewrite },
 ];
 /// Answers that are tried in every order; what is asked behind them gets [`Answer::Miss`].
-const BOUND: u32 = if cfg!(target_arch = "hexagon") { 3 } else { 7 };
+const BOUND: u32 = if cfg!(target_arch = "hexagon") { 3 } else { MOST };
+const MOST: u32 = 7;
 
 /// What a backend says when it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,7 +368,9 @@ fn all_sequences(config: Config) {
     }
     let of = ANSWERS.len().pow(BOUND);
     println!("{of} sequences of {BOUND} answers, {units} units; exhausted and successful: {outcomes:?}");
-    assert!(outcomes.iter().all(|n| *n > 0));
+    // Fewer answers do not bring an edit to its success.
+    let [exhausted, successful] = outcomes;
+    assert!(exhausted > 0 && (successful > 0 || BOUND < MOST));
 }
 
 #[test]
