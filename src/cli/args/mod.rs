@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 bad input, or a file that cannot be read or written; 2 wrong usage; 3 the search ended without \
-success, nothing was stored; 130 interrupted, the same command goes on from there.";
+success, or a stored edit does not hold; 130 interrupted, the same command goes on from there.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
