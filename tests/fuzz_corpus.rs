@@ -128,11 +128,12 @@ fn all_seeds_together_are_small() {
 }
 
 #[test]
-fn the_meter_sees_the_heap() {
-    targets::meter::within(1000, "a thousand bytes", || drop(Vec::<u8>::with_capacity(std::hint::black_box(1000))));
-    let more =
-        || targets::meter::within(999, "a byte more", || drop(Vec::<u8>::with_capacity(std::hint::black_box(1000))));
-    assert!(panic::catch_unwind(more).is_err());
+fn more_of_the_heap_than_is_allowed_is_seen() {
+    let take = || drop(std::hint::black_box(Vec::<u8>::with_capacity(std::hint::black_box(1000))));
+    targets::limit::within(1000, "a thousand bytes", take);
+    assert!(panic::catch_unwind(|| targets::limit::within(999, "a byte more", take)).is_err());
+    let held = std::hint::black_box(vec![1_u8; 1000]);
+    assert!(targets::heap::live() >= held.len());
 }
 
 macro_rules! replays {

@@ -26,14 +26,14 @@ fn the_counter_sees_every_use_of_the_heap() {
     assert!(live() > before + (1 << 29));
     drop(much);
     assert!(live() < before + (1 << 29));
-    assert_eq!(counted(|| black_box(1) + 1), (2, Heap { calls: 0, bytes: 0 }));
+    assert_eq!(counted(|| black_box(1) + 1), (2, NONE));
     let (mut kept, heap) = counted(|| Vec::<u8>::with_capacity(black_box(1000)));
-    assert_eq!(heap, Heap { calls: 1, bytes: 1000 });
-    assert_eq!(counted(|| kept.reserve_exact(black_box(3000))).1, Heap { calls: 1, bytes: 3000 });
-    assert_eq!(counted(|| drop(black_box(kept))).1, Heap { calls: 1, bytes: 0 });
-    assert_eq!(counted(|| drop(black_box(vec![0_u8; black_box(50)]))).1, Heap { calls: 2, bytes: 50 });
+    assert_eq!(heap, Heap { calls: 1, bytes: 1000, most: 1000 });
+    assert_eq!(counted(|| kept.reserve_exact(black_box(3000))).1, Heap { calls: 1, bytes: 3000, most: 3000 });
+    assert_eq!(counted(|| drop(black_box(kept))).1, Heap { calls: 1, bytes: 0, most: 0 });
+    assert_eq!(counted(|| drop(black_box(vec![0_u8; black_box(50)]))).1, Heap { calls: 2, bytes: 50, most: 50 });
     let elsewhere = || std::thread::scope(|s| s.spawn(|| counted(|| drop(black_box(Box::new(7_u64)))).1).join());
-    assert_eq!(elsewhere().unwrap(), Heap { calls: 2, bytes: 8 }, "each thread has a count of its own");
+    assert_eq!(elsewhere().unwrap(), Heap { calls: 2, bytes: 8, most: 8 }, "each thread has a count of its own");
 }
 
 /// Edits to the end, counting from the editor's first breath to its patch; `each` sees every step. `device` is told the rows of a pass.
@@ -72,7 +72,7 @@ fn edit<D: Device>(
     }
 }
 
-const NONE: Heap = Heap { calls: 0, bytes: 0 };
+const NONE: Heap = Heap { calls: 0, bytes: 0, most: 0 };
 
 /// Lends a session on so many threads, with the prompts of an edit and its layer's statistics.
 fn with_edit(threads: usize, work: impl FnOnce(&Session<'_>, &EditPrompts, Statistics<'_>) + Send) {

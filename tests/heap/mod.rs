@@ -1,6 +1,7 @@
 //! An allocator that counts: by thread what is done to the heap, so that the test harness and other tests are not in the count; and for
 //! the process what lies on it.
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+#![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
+#![allow(unreachable_pub, reason = "a module of tests, and of the library that the fuzz targets are")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,23 +9,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a thread did to the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heap {
+pub struct Heap {
     /// Calls: to get memory, to give it back, to change its size.
-    pub(crate) calls: usize,
+    pub calls: usize,
     /// Bytes that were asked for.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
+    /// The most bytes at a time that were asked for and not given back.
+    pub most: usize,
 }
 
 thread_local! {
     /// Of this thread.
-    pub(crate) static HEAP: Cell<Heap> = const { Cell::new(Heap { calls: 0, bytes: 0 }) };
+    pub static HEAP: Cell<Heap> = const { Cell::new(Heap { calls: 0, bytes: 0, most: 0 }) };
+
+    /// Bytes that it asked for and did not give back.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Bytes of all threads that were asked for and not given back.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that lie on the heap now.
-pub(crate) fn live() -> usize {
+pub fn live() -> usize {
     LIVE.load(Ordering::Relaxed)
 }
 
@@ -32,8 +38,15 @@ pub(crate) fn live() -> usize {
 fn count(bytes: usize, back: usize) {
     LIVE.fetch_add(bytes, Ordering::Relaxed);
     LIVE.fetch_sub(back, Ordering::Relaxed);
-    // A thread that is ending has no counter any more; none of those is measured.
-    let _ = HEAP.try_with(|heap| heap.set(Heap { calls: heap.get().calls + 1, bytes: heap.get().bytes + bytes }));
+    // A thread that is ending has no counters any more; none of those is measured.
+    let _ = HELD.try_with(|held| {
+        let peak = held.get().saturating_add(bytes);
+        held.set(peak.saturating_sub(back));
+        HEAP.try_with(|heap| {
+            let Heap { calls, bytes: before, most } = heap.get();
+            heap.set(Heap { calls: calls + 1, bytes: before + bytes, most: most.max(peak) });
+        })
+    });
 }
 
 struct Counting;
@@ -69,9 +82,11 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// What `work` does to the heap on this thread.
-pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> (R, Heap) {
-    let before = HEAP.get();
+pub fn counted<R>(work: impl FnOnce() -> R) -> (R, Heap) {
+    let (before, held) = (HEAP.get(), HELD.get());
+    HEAP.set(Heap { most: held, ..before });
     let result = work();
     let after = HEAP.get();
-    (result, Heap { calls: after.calls - before.calls, bytes: after.bytes - before.bytes })
+    HEAP.set(Heap { most: after.most.max(before.most), ..after });
+    (result, Heap { calls: after.calls - before.calls, bytes: after.bytes - before.bytes, most: after.most - held })
 }

@@ -1,19 +1,19 @@
-//! What looks at the code from outside, by hand: Miri at undefined behaviour, cargo-deny at what we depend on.
+//! What looks at the code from outside, by hand: Miri, sanitizers and cargo-careful at undefined behaviour and races, cargo-deny at what
+//! we depend on.
 
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::tools;
 
+const CAREFUL: &str = "0.4.10";
+
 /// Tests of core over thousands of random numbers: nothing of `unsafe` is in them.
 const LONG: &[&str] = &["agrees_with_a_dense_solve", "readers_shape_the_covariance", "random::", "every_sequence"];
 
 /// Runs the tests that Miri can run: no system calls but the plainest, no threads of rayon, no vendor's library.
 pub(crate) fn miri(sh: &Shell) -> anyhow::Result<()> {
-    if cmd!(sh, "cargo +nightly miri --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        eprintln!("\ninstalling Miri with rustup");
-        cmd!(sh, "rustup toolchain install nightly --profile minimal --component miri --component rust-src").run()?;
-    }
+    nightly(sh)?;
     let miri = "cargo +nightly miri test --target-dir target/miri";
     for (what, arguments, flags, left_out) in [
         ("core", "-p mobiedit-core --lib", "", LONG),
@@ -27,6 +27,54 @@ pub(crate) fn miri(sh: &Shell) -> anyhow::Result<()> {
         let words: Vec<&str> = rest.split_whitespace().chain(arguments.split_whitespace()).collect();
         let skip = left_out.iter().flat_map(|test| ["--skip", test]);
         sh.cmd(program).args(words).arg("--").args(skip).env("RUSTFLAGS", flags).run()?;
+    }
+    Ok(())
+}
+
+/// The compiler that is not stable, with Miri and the standard library's source.
+fn nightly(sh: &Shell) -> anyhow::Result<()> {
+    let list = cmd!(sh, "rustup component list --toolchain nightly --installed");
+    let components = list.quiet().ignore_stderr().read().unwrap_or_default();
+    if ["miri", "rust-src"].iter().all(|wanted| components.lines().any(|line| line.starts_with(wanted))) {
+        return Ok(());
+    }
+    eprintln!("\ninstalling a nightly compiler with rustup");
+    cmd!(sh, "rustup toolchain install nightly --profile minimal --component miri --component rust-src").run()?;
+    Ok(())
+}
+
+/// Tests that go where Miri cannot: SIMD of every level, rayon's threads, libraries loaded at run time, mapped files, C calls.
+const UNSAFE: [&[&str]; 4] = [
+    &["-p", "mobiedit-hal-cpu", "--features", "std", "--lib", "--test", "shapes", "--test", "hostile"],
+    &["-p", "mobiedit-hal-qnn", "--features", "std", "--lib"],
+    &["-p", "mobiedit", "--features", "capi", "--lib"],
+    &["-p", "mobiedit", "--features", "capi", "--test", "fuzz_corpus"],
+];
+
+/// Tests with threads: products and attention on rayon's, editors and patches on their own.
+const THREADED: [&[&str]; 2] =
+    [&["-p", "mobiedit-hal-cpu", "--features", "std", "--test", "shapes"], &["-p", "mobiedit", "--test", "load"]];
+
+/// Runs tests under AddressSanitizer and ThreadSanitizer, and with the checks of cargo-careful.
+pub(crate) fn sanitize(sh: &Shell) -> anyhow::Result<()> {
+    nightly(sh)?;
+    let host = cmd!(sh, "rustc +nightly --print host-tuple").read()?;
+    // The standard library too: ThreadSanitizer has to see its locks.
+    let target = ["-Zbuild-std", "--target", &host];
+    let sanitizers = [("AddressSanitizer", "address", &UNSAFE[..]), ("ThreadSanitizer", "thread", &THREADED)];
+    for (name, sanitizer, tests) in sanitizers {
+        let _flags = sh.push_env("RUSTFLAGS", format!("-Zsanitizer={sanitizer}"));
+        for &arguments in tests {
+            eprintln!("\n== {name}: {}", arguments.join(" "));
+            let folder = format!("target/sanitize/{sanitizer}");
+            cmd!(sh, "cargo +nightly test --release {target...} --target-dir {folder} {arguments...}").run()?;
+        }
+    }
+    let bin = tools::cargo_program(sh, "cargo-careful", CAREFUL).map_err(anyhow::Error::msg)?;
+    let _path = tools::in_path(sh, &bin);
+    for arguments in UNSAFE {
+        eprintln!("\n== cargo-careful: {}", arguments.join(" "));
+        cmd!(sh, "cargo +nightly careful test --target-dir target/sanitize/careful {arguments...}").run()?;
     }
     Ok(())
 }

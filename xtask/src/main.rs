@@ -84,6 +84,8 @@ enum Command {
     Unsafe,
     /// Run under Miri what Miri can run: minutes
     Miri,
+    /// Run under AddressSanitizer, ThreadSanitizer and cargo-careful what Miri cannot go into: half an hour
+    Sanitize,
     /// Check licences, sources and duplicates of all dependencies with cargo-deny
     Deny,
     /// Qualcomm's QNN library with the emulator of its NPU
@@ -159,6 +161,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Header => header::write(),
         Command::Miri => audit::miri(&sh),
+        Command::Sanitize => audit::sanitize(&sh),
         Command::Deny => audit::deny(&sh),
         Command::Unsafe => tidy::write_unsafe_table(&sh),
         Command::Qnn { what: QnnCommand::Fetch { accept_license } } => qnn::fetch(&sh, accept_license).map(|_| ()),

@@ -71,6 +71,7 @@ fn some(sh: &Shell, suites: &[Suite], report: &mut Report) {
         match suite {
             Suite::Host => {
                 tests_here(sh, report);
+                with_32_bits(sh, report);
                 fast_paths(report);
             }
             Suite::Build => {
@@ -102,6 +103,21 @@ fn tests_here(sh: &Shell, report: &mut Report) {
     });
     report.step("tests of hal-cpu's fast-math", || {
         cmd!(sh, "cargo test --package mobiedit-hal-cpu --no-default-features --features fast-math").run()
+    });
+}
+
+/// Files that are made to break something, where a `usize` has 32 bits.
+fn with_32_bits(sh: &Shell, report: &mut Report) {
+    let name = "broken files and seeds of the fuzz targets on 32 bits";
+    let triple = "i686-unknown-linux-gnu";
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return report.not_run(name, "this machine runs no i686 programs");
+    }
+    if let Err(reason) = tools::multilib(sh).and_then(|()| tools::rust_target(sh, triple)) {
+        return report.not_run(name, &reason);
+    }
+    report.step(name, || {
+        cmd!(sh, "cargo test --locked --target {triple} --features capi --test bad_input --test fuzz_corpus").run()
     });
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn prepare(sh: &Shell) {
         let _ = program(sh, name, debian);
     }
     let _ = newlib(sh);
+    let _ = multilib(sh);
     let _ = zig_cc(sh);
     let _ = rust_source(sh);
     for triple in RUST_TARGETS {
@@ -40,7 +41,8 @@ pub(crate) fn prepare(sh: &Shell) {
 }
 
 /// Targets of rustup that the tests and the C library are built for.
-const RUST_TARGETS: [&str; 5] = [
+const RUST_TARGETS: [&str; 6] = [
+    "i686-unknown-linux-gnu",
     "thumbv7em-none-eabihf",
     "thumbv7m-none-eabi",
     "aarch64-unknown-none",
@@ -55,6 +57,12 @@ pub(crate) fn newlib(sh: &Shell) -> Result<(), String> {
         .read()
         .is_ok_and(|path| path.contains('/'));
     if found { Ok(()) } else { package(sh, "libnewlib-arm-none-eabi") }
+}
+
+/// What links programs for 32-bit x86 on a 64-bit one.
+pub(crate) fn multilib(sh: &Shell) -> Result<(), String> {
+    let found = cmd!(sh, "gcc -m32 --print-file-name=libgcc.a").quiet().read();
+    if found.is_ok_and(|path| path.contains("/32/")) { Ok(()) } else { package(sh, "gcc-multilib") }
 }
 
 /// A program of a Debian package.

@@ -11,11 +11,11 @@ use mobiedit::host::export::{gguf_lora, peft};
 use safetensors::SafeTensors;
 
 use super::input::Input;
-use super::{gguf, meter, moment};
+use super::{gguf, limit, moment};
 
 /// Reads a file as an adapter, and writes an adapter of these bytes' numbers.
 pub fn run(bytes: &[u8]) {
-    let parsed = meter::within(0, "parsing", || Gguf::parse(bytes).is_ok());
+    let parsed = limit::within(0, "parsing", || Gguf::parse(bytes).is_ok());
     if parsed {
         return gguf::run(bytes);
     }

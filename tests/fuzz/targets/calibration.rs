@@ -5,7 +5,7 @@ use mobiedit::backends::scales::{StaticScales, scale_count};
 use mobiedit::core::backend::ModelSpec;
 use mobiedit::core::checksum::crc32;
 
-use super::meter;
+use super::limit;
 
 /// Reads the bytes as they are, and again with a right checksum behind them.
 pub fn run(bytes: &[u8]) {
@@ -17,7 +17,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn read(bytes: &[u8]) {
-    let Ok(read) = meter::within(0, "reading", || Calibration::parse(bytes)) else { return };
+    let Ok(read) = limit::within(0, "reading", || Calibration::parse(bytes)) else { return };
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     let [layers, d_model, d_ff, layer, samples, bank] = [12, 16, 20, 24, 28, 32].map(word);
     assert_eq!(read.ranges().count(), scale_count(layers));

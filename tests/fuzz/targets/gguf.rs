@@ -6,7 +6,7 @@ use mobiedit::backends::transformer::{Precision, Transformer};
 use mobiedit::hal_cpu::{Cpu, ScratchBuffers, ScratchLens};
 use mobiedit::host::vocabulary::Vocabulary;
 
-use super::{meter, tiny};
+use super::{limit, tiny};
 
 /// Most bytes of the heap that reading a file of `len` bytes may take: views of its layers, and copies of its vocabulary. A text of
 /// one byte takes nine bytes of a file, and two `String`s of 24 in a list that may just be growing.
@@ -16,14 +16,14 @@ pub const fn bound(len: usize) -> usize {
 
 /// Reads the file as a model; and runs it, if it is small.
 pub fn run(bytes: &[u8]) {
-    let Ok(gguf) = meter::within(0, "parsing", || Gguf::parse(bytes)) else { return };
-    meter::within(0, "looking at everything", || look(&gguf, bytes));
-    let texts = meter::within(bound(bytes.len()), "the vocabulary", || Vocabulary::from_gguf(&gguf));
+    let Ok(gguf) = limit::within(0, "parsing", || Gguf::parse(bytes)) else { return };
+    limit::within(0, "looking at everything", || look(&gguf, bytes));
+    let texts = limit::within(bound(bytes.len()), "the vocabulary", || Vocabulary::from_gguf(&gguf));
     if let Ok(texts) = texts {
         assert_eq!(texts.tokens.len(), texts.types.len());
     }
     let Ok(config) = ModelConfig::read(&gguf) else { return };
-    meter::within(bound(bytes.len()), "the model", || {
+    limit::within(bound(bytes.len()), "the model", || {
         let mut layers = vec![Layer::EMPTY; config.spec.layers];
         if let Ok(model) = Model::open(&gguf, &mut layers) {
             fits(&model);

@@ -1,7 +1,7 @@
 //! What is fuzzed: functions of bytes that panic where something is wrong, and only there. They choose no bytes.
 //!
 //! The crate around this folder gives them libFuzzer's bytes, and `tests/fuzz_corpus.rs` the committed seeds and mutations of
-//! them. Layers: [`input`] turns bytes into choices, [`meter`] limits the heap, [`moment`] lends folders, [`tiny`] makes small models
+//! them. Layers: [`input`] turns bytes into choices, [`limit`] watches the heap, [`moment`] lends folders, [`tiny`] makes small models
 //! and edits, and each other file is one target.
 #![allow(unreachable_pub, reason = "a library in one place, a module of a test in the other")]
 
@@ -12,9 +12,11 @@ pub mod calibration;
 pub mod checkpoint;
 pub mod dataset;
 pub mod gguf;
+#[path = "../../heap/mod.rs"]
+pub mod heap;
 pub mod input;
 pub mod journal;
-pub mod meter;
+pub mod limit;
 pub mod moment;
 pub mod ops;
 mod ops_drawn;
