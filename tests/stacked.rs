@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const EDIT: [&str; 7] = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Rome"];
 
-/// Nine patches of layer 1, each `size` at every second number and nothing at the others, in turn.
+/// An edits folder with nine patches of layer 1 that are waves of this height.
 fn patches(place: &Place, size: f32) {
     let identity = |session: &mut mobiedit::host::session::Session<'_>| Ok::<_, SessionError>(session.identity(1));
     let model = with_session(&SessionOptions::default(), identity).unwrap();
@@ -99,6 +99,8 @@ fn bench_stack_measures_the_model_as_edits_are_stacked() {
     let norm = |row: &Value| row["health"]["patch_norm"].as_f64().unwrap();
     assert!(norm(&rows[0]) == 0.0 && norm(&rows[1]) > 0.0 && norm(&rows[2]) > norm(&rows[1]), "{stacked}");
     assert!(fs::read_to_string(place.path("stack.svg")).unwrap().contains("facts never edited"));
+    let names: Vec<_> = place.files().iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["facts.json", "stack.svg"], "no edit is kept");
 
     let told = place.run(&[&bench[..], &["--strength", "0"]].concat());
     assert!(told.code == Some(1) && told.stderr.contains("--strength"), "{}", told.stderr);

@@ -71,6 +71,15 @@ struct EditReport<'a> {
     checks: &'a [Shown],
 }
 
+/// What the stored edit was found to do, where that was measured.
+#[derive(Clone, Copy)]
+struct Effect<'a> {
+    /// Upon the others.
+    verified: Option<&'a Held>,
+    /// To the rest of the model.
+    health: Option<&'a Health>,
+}
+
 impl<'a> EditReport<'a> {
     fn new(
         args: &'a EditArgs,
@@ -78,8 +87,7 @@ impl<'a> EditReport<'a> {
         found: &Found,
         shown: &'a Answers,
         stored: Option<&'a Stored>,
-        verified: Option<&'a Held>,
-        health: Option<&'a Health>,
+        Effect { verified, health }: Effect<'a>,
         took: Duration,
     ) -> Self {
         Self {
@@ -221,14 +229,19 @@ fn edit(
         Some(stored) if args.verify => Some(verify(session, &args.folder.edits, &stored.edit_id)),
         _ => None,
     };
-    let held = verified.as_ref().and_then(|verified| verified.as_ref().ok());
-    let measured = stored.as_ref().and(clean).map(|clean| health(session, args, &clean?));
+    let took = start.elapsed();
     // The edit is stored: it is told, whatever fails here.
-    let health = measured.and_then(|measured| {
-        let failed = |error| report::note(&format!("the rest of the model was not measured: {error:#}"));
-        measured.map_err(failed).ok()
-    });
-    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), held, health.as_ref(), start.elapsed());
+    let health = match stored.as_ref().and(clean).map(|clean| health(session, args, &clean?)) {
+        Some(Ok(health)) => Some(health),
+        Some(Err(error)) => {
+            report::note(&format!("the rest of the model was not measured: {error:#}"));
+            None
+        }
+        None => None,
+    };
+    let held = verified.as_ref().and_then(|verified| verified.as_ref().ok());
+    let effect = Effect { verified: held, health: health.as_ref() };
+    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), effect, took);
     if args.output.json {
         report::json(&report)?
     } else {

@@ -39,7 +39,6 @@ pub(crate) fn run(args: &StackArgs) -> anyhow::Result<Status> {
     let interrupt = Interrupt::listen()?;
     let rows = with_session(&options, |session| measure(args, &dataset, &prefixes, &interrupt, session))?;
     let Some(rows) = rows else { return Ok(Status::Interrupted) };
-    stack_plot::write(&args.out, &rows)?;
     if args.output.json {
         report::json(&Report { rows: &rows, plot: &args.out })?;
     } else {
@@ -48,7 +47,7 @@ pub(crate) fn run(args: &StackArgs) -> anyhow::Result<Status> {
     Ok(Status::Done)
 }
 
-/// Stacks the edits, and prints each row as soon as it is known; `None` after Ctrl-C.
+/// Stacks the edits, and prints and draws each row as soon as it is known; `None` after Ctrl-C.
 fn measure(
     args: &StackArgs,
     dataset: &Dataset,
@@ -70,11 +69,19 @@ fn measure(
     let method = Method::Search { config: &config, layer, statistics: statistics.lend(), prefixes, cached: true };
     let evaluation = Evaluation { method, seed: args.seed, fluency: false };
     let mut stack = Stack::new(session, evaluation, args.preset.name(), args.strength, others)?;
-    let mut rows = vec![stack.row(session)?];
     if !args.output.json {
         header()?;
-        rows.iter().try_for_each(print)?;
     }
+    let mut rows = Vec::new();
+    let mut measure = |stack: &mut Stack<'_>, session: &mut Session<'_>| -> anyhow::Result<()> {
+        let row = stack.row(session)?;
+        if !args.output.json {
+            print(&row)?;
+        }
+        rows.push(row);
+        Ok(stack_plot::write(&args.out, &rows)?)
+    };
+    measure(&mut stack, session)?;
     let bar = Bar::with_estimate("stacking", 0, count);
     let mut watch = |event: Event<'_>| {
         if let Event::Search(progress) = event {
@@ -88,11 +95,7 @@ fn measure(
             return Ok(None);
         }
         if (done + 1).is_multiple_of(args.every.into()) || done + 1 == count {
-            let row = stack.row(session)?;
-            if !args.output.json {
-                print(&row)?;
-            }
-            rows.push(row);
+            measure(&mut stack, session)?;
         }
     }
     Ok(Some(rows))
@@ -109,11 +112,10 @@ fn header() -> std::io::Result<()> {
 fn print(row: &Row) -> std::io::Result<()> {
     let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     let Row { tried, edits, success, hold, rephrase, others, health, warnings } = row;
-    let success = (*tried > 0).then_some(*success);
     writeln!(
         Stdout,
         "{tried:>5} {edits:>5} {:>8} {:>7} {:>9} {:>7} | {:>9.2}x {:>7} {:>6.3} {:>8}",
-        percent(success),
+        percent(*success),
         percent(*hold),
         percent(*rephrase),
         percent(Some(*others)),

@@ -1,7 +1,9 @@
 //! What stacked edits did: whether each still holds, and what became of the rest of the model. Changes nothing.
 //!
 //! Many rank-one edits on one matrix are known to ruin a model (Gu et al. 2024, "Model Editing Harms General Abilities"): so it is
-//! measured, and said from the thresholds on.
+//! measured, and said from the thresholds on. Those stand where the shipped model lost about one in twenty of the facts that were
+//! never edited, when it was ruined on purpose (`mobiedit bench stack`; `tests/bench/README.md` has the tables). Of the three, drift
+//! tells first and the same in every run; perplexity tells late. A larger model was not ruined yet.
 
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::score::TokenScore;
@@ -12,12 +14,15 @@ use crate::host::prompts::{EditPrompts, EditRequest};
 use crate::host::session::{Session, SessionError};
 use crate::host::statistics::built_in_lines;
 
-/// Perplexity over the clean model's; what is over it is said.
-pub const MOST_PERPLEXITY: f64 = 1.1;
-/// The same of the share of tokens that the model says otherwise.
-pub const MOST_DRIFT: f64 = 0.05;
-/// The same of a layer's patches, over its matrix.
-pub const MOST_NORM: f64 = 0.5;
+/// Perplexity over the clean model's; what is over it is said. Where at least 97 % of the other facts stayed, it was at most 1.01;
+/// but it was 1.01 once where 85 % did, and 1.13 where 46 % did.
+pub const MOST_PERPLEXITY: f64 = 1.05;
+/// The same of the share of tokens that the model says otherwise. Up to 0.2, 95 to 100 % of the other facts stayed; at 0.4, 74 to
+/// 84 %; at 0.5, 46 to 81 %.
+pub const MOST_DRIFT: f64 = 0.2;
+/// The same of a layer's patches, over its matrix. Up to 1.2, 96 to 100 % of the other facts stayed; at 2.3, 85 to 87 %; at 3.8, 46 to
+/// 65 %.
+pub const MOST_NORM: f64 = 1.2;
 
 /// Statements that are scored, evenly spaced among the built-in ones.
 const STATEMENTS: usize = 48;
@@ -190,12 +195,12 @@ mod tests {
 
     #[test]
     fn only_what_is_over_its_threshold_is_said() {
-        let well = Health { edits: 20, perplexity_clean: 10.0, perplexity: 10.9, drift: 0.04, patch_norm: 0.4 };
+        let well = Health { edits: 20, perplexity_clean: 10.0, perplexity: 10.3, drift: 0.18, patch_norm: 1.1 };
         assert!(well.warnings().is_empty());
         for (health, word) in [
             (Health { perplexity: 11.5, ..well }, "1.15"),
-            (Health { drift: 0.2, ..well }, "20 %"),
-            (Health { patch_norm: 0.75, ..well }, "0.75"),
+            (Health { drift: 0.25, ..well }, "25 %"),
+            (Health { patch_norm: 1.75, ..well }, "1.75"),
             (Health { patch_norm: f64::NAN, ..well }, "NaN"),
         ] {
             let said = health.warnings();

@@ -20,7 +20,7 @@ pub struct Row {
     /// Those with success: they are stacked.
     pub edits: usize,
     /// Share of those tried since the row before that had success.
-    pub success: f64,
+    pub success: Option<f64>,
     /// Share of the stacked edits that still hold, by free generation.
     pub hold: Option<f64>,
     /// Share of their rephrasings that are answered by the target.
@@ -43,8 +43,8 @@ pub struct Stack<'a> {
     clean: Scores,
     edits: Vec<(&'a Record, Edit)>,
     tried: usize,
-    /// Edits tried and stacked at the last row.
-    at_row: [usize; 2],
+    /// Whether each edit tried since the last row had success.
+    newest: Vec<bool>,
 }
 
 impl<'a> Stack<'a> {
@@ -61,7 +61,7 @@ impl<'a> Stack<'a> {
         others: Vec<&'a Record>,
     ) -> Result<Self, RunError> {
         let clean = Scores::measure(session)?;
-        Ok(Self { evaluation, preset, strength, others, clean, edits: Vec::new(), tried: 0, at_row: [0, 0] })
+        Ok(Self { evaluation, preset, strength, others, clean, edits: Vec::new(), tried: 0, newest: Vec::new() })
     }
 
     /// Tries the edit of a record on top of the others; `false` where `watch` stopped it.
@@ -70,6 +70,7 @@ impl<'a> Stack<'a> {
     /// Failures of the device, more edits than a session holds.
     pub fn push(&mut self, session: &mut Session<'_>, record: &'a Record, watch: Watch<'_>) -> Result<bool, RunError> {
         session.check_room()?;
+        let stacked = self.edits.len();
         match self.evaluation.edit(session, record, watch) {
             Ok(None) => return Ok(false),
             Ok(Some(mut made)) => {
@@ -84,6 +85,7 @@ impl<'a> Stack<'a> {
             // One that cannot be made of this record on this model is one without success.
             Err(error) => drop(error.refusal()?),
         }
+        self.newest.push(self.edits.len() > stacked);
         self.tried += 1;
         Ok(true)
     }
@@ -105,12 +107,10 @@ impl<'a> Stack<'a> {
         }
         let edits: Vec<&Edit> = self.edits.iter().map(|(_, edit)| edit).collect();
         let health = Health::measure(session, &self.clean, &edits)?;
-        let [tried, stacked] = self.at_row;
-        self.at_row = [self.tried, edits.len()];
         Ok(Row {
             tried: self.tried,
             edits: edits.len(),
-            success: (edits.len() - stacked) as f64 / (self.tried - tried).max(1) as f64,
+            success: share(&core::mem::take(&mut self.newest)),
             hold: share(&held),
             rephrase: share(&answers),
             others: share(&others).unwrap_or(1.0),
