@@ -1,9 +1,9 @@
 //! What stacked edits did: whether each still holds, and what became of the rest of the model. Changes nothing.
 //!
 //! Many rank-one edits on one matrix are known to ruin a model (Gu et al. 2024, "Model Editing Harms General Abilities"): so it is
-//! measured, and said from the thresholds on. Those stand where the shipped model lost about one in twenty of the facts that were
-//! never edited, when it was ruined on purpose (`mobiedit bench stack`; `tests/bench/README.md` has the tables). Of the three, drift
-//! tells first and the same in every run; perplexity tells late. A larger model was not ruined yet.
+//! measured, and said from the thresholds on. Those come from the shipped model, ruined on purpose (`mobiedit bench stack`, tables in
+//! `tests/bench/README.md`): up to this drift and this norm at least 95 % of the facts that were never edited stayed in every run.
+//! Drift tells best, perplexity late and roughly. A larger model was not ruined yet.
 
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::score::TokenScore;
@@ -14,14 +14,13 @@ use crate::host::prompts::{EditPrompts, EditRequest};
 use crate::host::session::{Session, SessionError};
 use crate::host::statistics::built_in_lines;
 
-/// Perplexity over the clean model's; what is over it is said. Where at least 97 % of the other facts stayed, it was at most 1.01;
-/// but it was 1.01 once where 85 % did, and 1.13 where 46 % did.
+/// Perplexity over the clean model's; what is over it is said. Something was lost in every run by then, 1 to 9 % of the other facts at
+/// up to 1.08; but at 1.01 one run had lost 10 %.
 pub const MOST_PERPLEXITY: f64 = 1.05;
-/// The same of the share of tokens that the model says otherwise. Up to 0.2, 95 to 100 % of the other facts stayed; at 0.4, 74 to
-/// 84 %; at 0.5, 46 to 81 %.
+/// The same of the share of tokens that the model says otherwise. At 0.4, 74 to 87 % of the other facts stayed; at 0.5, 50 to 75 %.
 pub const MOST_DRIFT: f64 = 0.2;
-/// The same of a layer's patches, over its matrix. Up to 1.2, 96 to 100 % of the other facts stayed; at 2.3, 85 to 87 %; at 3.8, 46 to
-/// 65 %.
+/// The same of a layer's patches, over its matrix. At 2.3, 87 to 90 % of the other facts stayed, and at 3.8 half; on a layer further
+/// up 87 % did at 4.1.
 pub const MOST_NORM: f64 = 1.2;
 
 /// Statements that are scored, evenly spaced among the built-in ones.
