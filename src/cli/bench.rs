@@ -26,7 +26,7 @@ use crate::cli::edit::PREFIXES;
 use crate::cli::eval::{fingerprint, hex, most_rows};
 use crate::cli::report::Stdout;
 use crate::cli::running::{Bar, Interrupt};
-use crate::cli::{Status, report, scale};
+use crate::cli::{Status, report, scale, stack};
 
 /// A way to search.
 struct Variant {
@@ -146,6 +146,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     match &args.command {
         BenchCommand::Edit(args) => compare("edit", args, presets()),
         BenchCommand::Ablation(args) => compare("ablation", args, ablation()),
+        BenchCommand::Stack(args) => stack::run(args),
         BenchCommand::Scale(args) => scale::run(args),
         BenchCommand::Growth(args) => scale::growth(args),
     }
@@ -165,7 +166,10 @@ fn compare(bench: &str, args: &BenchRunArgs, mut variants: Vec<Variant>) -> anyh
         activations: if float { Activations::Float } else { Activations::Dynamic },
         ..args.model.options()
     };
-    let Some(selection) = with_session(&options(false), |session| bench.select(session))? else {
+    let wanted = args.records.max(args.slow_records);
+    let selection =
+        with_session(&options(false), |session| select(session, &dataset, args.seed, wanted, &bench.interrupt))?;
+    let Some(selection) = selection else {
         return Ok(Status::Interrupted);
     };
     let mut runs: Vec<Option<Run>> = variants.iter().map(|_| None).collect();
@@ -188,6 +192,27 @@ fn compare(bench: &str, args: &BenchRunArgs, mut variants: Vec<Variant>) -> anyh
     Ok(Status::Done)
 }
 
+/// Records whose fact the model knows; `None` after Ctrl-C.
+pub(crate) fn select(
+    session: &mut Session<'_>,
+    dataset: &Dataset,
+    seed: u64,
+    wanted: usize,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<Selection>> {
+    let knows = |record: &Record| -> anyhow::Result<Option<bool>> {
+        if interrupt.check().is_break() {
+            return Ok(None);
+        }
+        Ok(Some(run::known(session, record)?))
+    };
+    let selection = Selection::draw(dataset, seed, Some(wanted), |_| true, knows)?;
+    if selection.as_ref().is_some_and(|selection| selection.records.len() < wanted) {
+        bail!("fewer than {wanted} records are known to the model");
+    }
+    Ok(selection)
+}
+
 struct Bench<'a> {
     args: &'a BenchRunArgs,
     dataset: &'a Dataset,
@@ -197,22 +222,6 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Records whose fact the model knows; `None` after Ctrl-C.
-    fn select(&self, session: &mut Session<'_>) -> anyhow::Result<Option<Selection>> {
-        let knows = |record: &Record| -> anyhow::Result<Option<bool>> {
-            if self.interrupt.check().is_break() {
-                return Ok(None);
-            }
-            Ok(Some(run::known(session, record)?))
-        };
-        let wanted = self.args.records.max(self.args.slow_records);
-        let selection = Selection::draw(self.dataset, self.args.seed, Some(wanted), |_| true, knows)?;
-        if selection.as_ref().is_some_and(|selection| selection.records.len() < wanted) {
-            bail!("fewer than {wanted} records are known to the model");
-        }
-        Ok(selection)
-    }
-
     /// All variants of one precision; `false` after Ctrl-C.
     fn all(
         &self,

@@ -62,10 +62,22 @@ struct EditReport<'a> {
     adapter_path: Option<&'a str>,
     /// Read back from the disk, where asked for.
     verified: Option<&'a Held>,
+    /// What became of the rest of the model, where that was measured.
+    health: Option<&'a Health>,
+    warnings: Vec<String>,
     preset: &'a str,
     seed: u64,
     rephrasings: &'a [Shown],
     checks: &'a [Shown],
+}
+
+/// What the stored edit was found to do, where that was measured.
+#[derive(Clone, Copy)]
+struct Effect<'a> {
+    /// Upon the others.
+    verified: Option<&'a Held>,
+    /// To the rest of the model.
+    health: Option<&'a Health>,
 }
 
 impl<'a> EditReport<'a> {
@@ -75,7 +87,7 @@ impl<'a> EditReport<'a> {
         found: &Found,
         shown: &'a Answers,
         stored: Option<&'a Stored>,
-        verified: Option<&'a Held>,
+        Effect { verified, health }: Effect<'a>,
         took: Duration,
     ) -> Self {
         Self {
@@ -93,6 +105,8 @@ impl<'a> EditReport<'a> {
             edit_id: stored.map(|stored| stored.edit_id.as_str()),
             adapter_path: stored.map(|stored| stored.adapter_path.as_str()),
             verified,
+            health,
+            warnings: health.map(Health::warnings).unwrap_or_default(),
             preset: args.search.preset.name(),
             seed: search.seed,
             rephrasings: &shown.rephrasings,
@@ -215,19 +229,26 @@ fn edit(
         Some(stored) if args.verify => Some(verify(session, &args.folder.edits, &stored.edit_id)),
         _ => None,
     };
+    let took = start.elapsed();
+    // The edit is stored: it is told, whatever fails here.
+    let health = match stored.as_ref().and(clean).map(|clean| health(session, args, &clean?)) {
+        Some(Ok(health)) => Some(health),
+        Some(Err(error)) => {
+            report::note(&format!("the rest of the model was not measured: {error:#}"));
+            None
+        }
+        None => None,
+    };
     let held = verified.as_ref().and_then(|verified| verified.as_ref().ok());
-    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), held, start.elapsed());
+    let effect = Effect { verified: held, health: health.as_ref() };
+    let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), effect, took);
     if args.output.json {
         report::json(&report)?
     } else {
-        print(&report, &shown)?
+        print(&report, &shown)?;
+        health.as_ref().map_or(Ok(()), print_health)?;
     }
-    // The edit is stored and told: what fails from here on does not undo that.
-    if let (Some(clean), Some(_)) = (clean, &stored)
-        && let Err(error) = clean.map_err(anyhow::Error::from).and_then(|clean| health(session, args, &clean))
-    {
-        report::note(&format!("the rest of the model was not measured: {error:#}"));
-    }
+    report.warnings.iter().for_each(|warning| report::warn(warning));
     let holds = verified.transpose()?.is_none_or(|held| held.holds);
     Ok(if found.is_success() && holds { Status::Done } else { Status::NotSuccessful })
 }
@@ -244,19 +265,14 @@ fn verify(session: &mut Session<'_>, folder: &Path, edit_id: &str) -> anyhow::Re
     Ok(held)
 }
 
-/// Measures the model with all edits, and warns.
-fn health(session: &mut Session<'_>, args: &EditArgs, clean: &Scores) -> anyhow::Result<()> {
+/// Measures the model with all edits.
+fn health(session: &mut Session<'_>, args: &EditArgs, clean: &Scores) -> anyhow::Result<Health> {
     let edits = read_edits(&args.folder.edits)?;
     let all = of_model(session, edits.active());
     if let Some(last) = all.last() {
         session.transformer.apply(last.patch())?;
     }
-    let health = Health::measure(session, clean, &all)?;
-    if args.output.json {
-        health.warnings().iter().for_each(|warning| report::tell(&format!("warning: {warning}")));
-        return Ok(());
-    }
-    Ok(print_health(&health)?)
+    Ok(Health::measure(session, clean, &all)?)
 }
 
 /// Tells what the search cost on an NPU, graph by graph, and which operations.

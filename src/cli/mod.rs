@@ -13,6 +13,7 @@ mod inspect;
 mod report;
 mod running;
 mod scale;
+mod stack;
 mod tokens;
 mod trace;
 mod verify;

@@ -34,6 +34,11 @@ pub(crate) fn note(text: &str) {
     tell(&format!("note: {text}"));
 }
 
+/// Something that goes wrong, and does not stop the command.
+pub(crate) fn warn(text: &str) {
+    tell(&format!("warning: {text}"));
+}
+
 /// One line on stderr; where nobody can read it, it is lost.
 pub(crate) fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Status> {
         } else {
             print(&verified)?;
         }
+        verified.warnings.iter().for_each(|warning| report::warn(warning));
         Ok(if all { Status::Done } else { Status::NotSuccessful })
     })
 }
@@ -67,7 +68,7 @@ fn print(verified: &Verified) -> std::io::Result<()> {
     print_health(&verified.health)
 }
 
-/// Two lines at most, and one for each warning.
+/// One line.
 pub(crate) fn print_health(health: &Health) -> std::io::Result<()> {
     let Health { edits, perplexity_clean, perplexity, drift, patch_norm } = health;
     writeln!(
@@ -75,7 +76,5 @@ pub(crate) fn print_health(health: &Health) -> std::io::Result<()> {
         "{edits} edits: perplexity of other facts {perplexity:.2}, clean {perplexity_clean:.2}; {:.1} % of their tokens said otherwise; \
          patches of {patch_norm:.3} of their matrix's norm",
         100.0 * drift
-    )?;
-    health.warnings().iter().for_each(|warning| report::tell(&format!("warning: {warning}")));
-    Ok(())
+    )
 }

@@ -1,7 +1,9 @@
 //! What stacked edits did: whether each still holds, and what became of the rest of the model. Changes nothing.
 //!
 //! Many rank-one edits on one matrix are known to ruin a model (Gu et al. 2024, "Model Editing Harms General Abilities"): so it is
-//! measured, and said from the thresholds on.
+//! measured, and said from the thresholds on. Those come from the shipped model, ruined on purpose (`mobiedit bench stack`, tables in
+//! `tests/bench/README.md`): up to this drift and this norm at least 95 % of the facts that were never edited stayed in every run.
+//! Drift tells best, perplexity late and roughly. A larger model was not ruined yet.
 
 use mobiedit_backends::dequant::dequantize_row;
 use mobiedit_backends::score::TokenScore;
@@ -12,12 +14,14 @@ use crate::host::prompts::{EditPrompts, EditRequest};
 use crate::host::session::{Session, SessionError};
 use crate::host::statistics::built_in_lines;
 
-/// Perplexity over the clean model's; what is over it is said.
-pub const MOST_PERPLEXITY: f64 = 1.1;
-/// The same of the share of tokens that the model says otherwise.
-pub const MOST_DRIFT: f64 = 0.05;
-/// The same of a layer's patches, over its matrix.
-pub const MOST_NORM: f64 = 0.5;
+/// Perplexity over the clean model's; what is over it is said. Something was lost in every run by then, 1 to 9 % of the other facts at
+/// up to 1.08; but at 1.01 one run had lost 10 %.
+pub const MOST_PERPLEXITY: f64 = 1.05;
+/// The same of the share of tokens that the model says otherwise. At 0.4, 74 to 87 % of the other facts stayed; at 0.5, 50 to 75 %.
+pub const MOST_DRIFT: f64 = 0.2;
+/// The same of a layer's patches, over its matrix. At 2.3, 87 to 90 % of the other facts stayed, and at 3.8 half; on a layer further
+/// up 87 % did at 4.1.
+pub const MOST_NORM: f64 = 1.2;
 
 /// Statements that are scored, evenly spaced among the built-in ones.
 const STATEMENTS: usize = 48;
@@ -190,12 +194,12 @@ mod tests {
 
     #[test]
     fn only_what_is_over_its_threshold_is_said() {
-        let well = Health { edits: 20, perplexity_clean: 10.0, perplexity: 10.9, drift: 0.04, patch_norm: 0.4 };
+        let well = Health { edits: 20, perplexity_clean: 10.0, perplexity: 10.3, drift: 0.18, patch_norm: 1.1 };
         assert!(well.warnings().is_empty());
         for (health, word) in [
             (Health { perplexity: 11.5, ..well }, "1.15"),
-            (Health { drift: 0.2, ..well }, "20 %"),
-            (Health { patch_norm: 0.75, ..well }, "0.75"),
+            (Health { drift: 0.25, ..well }, "25 %"),
+            (Health { patch_norm: 1.75, ..well }, "1.75"),
             (Health { patch_norm: f64::NAN, ..well }, "NaN"),
         ] {
             let said = health.warnings();

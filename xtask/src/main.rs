@@ -97,9 +97,9 @@ enum Command {
     ///
     /// `cargo xtask bench edit [--records 20] [--slow-records 4] [--dataset FILE] [--seed S] [--json]` edits records
     /// whose fact the shipped model knows with each preset and reports success, rephrasings, neighbours and forward
-    /// passes. Arguments are passed on as they are; `cargo xtask bench edit --help` lists them. `cargo xtask bench scale` makes
-    /// steps at the size of a real model; `cargo xtask bench kernels [FILTER]` is another program: the CPU's operations beside what
-    /// the machine can do at most, by criterion.
+    /// passes. Arguments are passed on as they are; `cargo xtask bench edit --help` lists them. `cargo xtask bench stack` stacks edits
+    /// until the model is ruined; `cargo xtask bench scale` makes steps at the size of a real model; `cargo xtask bench kernels
+    /// [FILTER]` is another program: the CPU's operations beside what the machine can do at most, by criterion.
     Bench {
         /// The bench's name and its arguments
         #[arg(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use mobiedit::host::synthetic::SHAPES;
 
-use super::{DatasetArg, LayerArg, OutputArgs, RunArgs, parse_layer};
+use super::{DatasetArg, LayerArg, OutputArgs, PresetArg, RunArgs, parse_layer};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -19,6 +19,8 @@ pub(crate) enum BenchCommand {
     Edit(BenchRunArgs),
     /// From the published method to ours, one difference at a time, over the same records
     Ablation(BenchRunArgs),
+    /// What becomes of the model as edits are stacked: those made before, facts that were never edited, and what `verify` measures
+    Stack(StackArgs),
     /// What a step costs at the size of a real model, with random weights, beside what this machine can do at most
     Scale(ScaleArgs),
     /// How the cost of a step grows with rows, prompts, directions, layers and the model, with random weights
@@ -95,6 +97,44 @@ pub(crate) struct GrowthArgs {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StackArgs {
+    /// Records whose facts are edited, one on top of the other
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=128))]
+    pub(crate) records: u8,
+    /// Records after which the model is measured, and after as many more
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) every: u8,
+    /// Other records, whose facts are never edited and should stay
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) others: u16,
+    /// Multiply each patch by this before it is applied: more than 1 ruins the model with fewer edits
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) strength: f32,
+    /// Settings of the search
+    #[arg(long, value_enum, default_value_t = PresetArg::Default)]
+    pub(crate) preset: PresetArg,
+    /// Seed of the choice of records and of the searches
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The records to draw from: those whose fact the model knows
+    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/data/counterfact_500.json")]
+    pub(crate) dataset: PathBuf,
+    /// The dataset's layout
+    #[arg(long, value_enum, default_value_t = DatasetArg::Counterfact)]
+    pub(crate) format: DatasetArg,
+    /// The layer to edit, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
+    pub(crate) layer: LayerArg,
+    /// The plot
+    #[arg(long, value_name = "FILE", default_value = "target/stack.svg")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: RunArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -9,7 +9,7 @@ use mobiedit::npu::{ROWS, SOCS};
 mod bench;
 mod kept;
 
-pub(crate) use bench::{BenchArgs, BenchCommand, BenchRunArgs, GrowthArgs, QuantArg, ScaleArgs};
+pub(crate) use bench::{BenchArgs, BenchCommand, BenchRunArgs, GrowthArgs, QuantArg, ScaleArgs, StackArgs};
 pub(crate) use kept::{ForgetArgs, ListArgs, UndoArgs};
 
 /// Edits what a language model knows: forward passes only, int8 weights, fixed memory.

@@ -114,6 +114,15 @@ pub fn knows(session: &mut Session<'_>, record: &Record) -> Result<bool, Measure
     Ok(ask(session, &edit_prompt(record)?, &truths, None)?.0.exact)
 }
 
+/// What the model as it is says to a record's rephrasings: the `rephrase` of [`Measured`] alone.
+///
+/// # Errors
+/// Words that do not fit the model, failures of the device.
+pub fn rephrased(session: &mut Session<'_>, record: &Record) -> Result<Vec<Answer>, MeasureError> {
+    let target = [target_tokens(&session.tokenizer, &record.request.target)?];
+    record.rephrases.iter().map(|prompt| Ok(ask(session, prompt, &target, None)?.0)).collect()
+}
+
 /// Measures the model as it is, with its edits, against the `clean` one.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! - Which records, edited how: a [`selection`] of them, each [`run`] from the clean model or [`sequential`]ly, by a search
 //!   or by [`given`] patches.
 //! - What is kept: the lines in an output [`folder`]; [`merge`] joins shards.
+//! - What becomes of a model under a growing [`stack`] of edits, drawn by [`stack_plot`].
 //! - What many lines come to: [`summary`], and for people: [`report`]; [`drift`] shows that the prefix cache is exact.
 
 pub mod dataset;
@@ -21,4 +22,6 @@ pub mod report;
 pub mod run;
 pub mod selection;
 pub mod sequential;
+pub mod stack;
+pub mod stack_plot;
 pub mod summary;

@@ -8,7 +8,7 @@ use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::{Config, ForwardBackend, Phase, Progress, RankOne, Statistics, StepError};
 
 use crate::host::device::HostDeviceError;
-use crate::host::edits::EditsError;
+use crate::host::edits::{EditInfo, EditsError};
 use crate::host::eval::dataset::Record;
 use crate::host::eval::folder::{FolderError, JsonLines};
 use crate::host::eval::given::GivenPatches;
@@ -78,6 +78,11 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn patch(&self) -> RankOne<'_> {
         RankOne { layer: self.layer, u: &self.u, lambda: &self.lambda }
+    }
+
+    /// The search met the editor's success rule; of a patch from a file, nothing else is known.
+    pub(crate) fn is_success(&self) -> bool {
+        self.cost.as_ref().is_none_or(|cost| cost.found)
     }
 }
 
@@ -196,6 +201,31 @@ impl Evaluation<'_> {
     /// Seed of a record's search.
     pub fn search_seed(&self, record: &Record) -> u64 {
         self.seed.wrapping_add(record.number as u64)
+    }
+
+    /// What is known about the patch of a record besides its numbers.
+    pub(crate) fn info(
+        &self,
+        session: &Session<'_>,
+        edit_id: String,
+        preset: &str,
+        record: &Record,
+        made: &Made,
+    ) -> EditInfo {
+        EditInfo {
+            edit_id,
+            model: session.identity(made.layer),
+            prompt: record.request.prompt.clone(),
+            subject: record.request.subject.clone(),
+            target: record.request.target.clone(),
+            layer: made.layer,
+            preset: preset.to_owned(),
+            seed: self.search_seed(record),
+            steps: made.cost.as_ref().map_or(0, |cost| cost.steps),
+            forward_passes: made.cost.as_ref().map_or(0, |cost| cost.forward_passes),
+            p_target: made.cost.as_ref().map_or(0.0, |cost| cost.p_target),
+            success: made.is_success(),
+        }
     }
 
     /// Makes the patch of a record on the model as it is; `None` where `watch` stopped it.

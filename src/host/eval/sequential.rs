@@ -9,7 +9,7 @@ use mobiedit_core::ForwardBackend;
 use mobiedit_core::backend::PatchId;
 use serde::{Deserialize, Serialize};
 
-use crate::host::edits::{Edit, EditInfo, EditsWriter};
+use crate::host::edits::{Edit, EditsWriter};
 use crate::host::eval::dataset::Record;
 use crate::host::eval::folder::{Folder, JsonLines};
 use crate::host::eval::line::Cost;
@@ -156,20 +156,7 @@ impl Stack {
         made: &Made,
     ) -> Result<String, RunError> {
         let edit_id = self.edits.next_id();
-        let info = EditInfo {
-            edit_id: edit_id.clone(),
-            model: session.identity(made.layer),
-            prompt: record.request.prompt.clone(),
-            subject: record.request.subject.clone(),
-            target: record.request.target.clone(),
-            layer: made.layer,
-            preset: preset.to_owned(),
-            seed: evaluation.search_seed(record),
-            steps: made.cost.as_ref().map_or(0, |cost| cost.steps),
-            forward_passes: made.cost.as_ref().map_or(0, |cost| cost.forward_passes),
-            p_target: made.cost.as_ref().map_or(0.0, |cost| cost.p_target),
-            success: made.cost.as_ref().is_none_or(|cost| cost.found),
-        };
+        let info = evaluation.info(session, edit_id.clone(), preset, record, made);
         self.edits.commit(info, made.patch())?;
         Ok(edit_id)
     }
