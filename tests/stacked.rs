@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 const EDIT: [&str; 7] = ["edit", "--prompt", "The capital of {} is", "--subject", "France", "--target", "Rome"];
 
-/// An edits folder with nine patches of layer 1 that are waves of this height.
-fn patches(place: &Place, size: f32) {
+/// An edits folder with so many patches of layer 1 that are waves of this height.
+fn patches(place: &Place, count: usize, size: f32) {
     let identity = |session: &mut mobiedit::host::session::Session<'_>| Ok::<_, SessionError>(session.identity(1));
     let model = with_session(&SessionOptions::default(), identity).unwrap();
     let mut writer = EditsWriter::open(&place.path("mobiedit-edits")).unwrap();
-    for number in 0..9 {
+    for number in 0..count {
         let wave = |len: usize| -> Vec<f32> { (0..len).map(|i| size * ((i * 7 + i * number) as f32).sin()).collect() };
         let (u, lambda) = (wave(768), wave(256));
         let info = EditInfo {
@@ -44,7 +44,7 @@ fn warnings(of: &Value) -> Vec<&str> {
 #[test]
 fn the_tenth_edit_of_a_ruined_model_and_verify_warn_a_script_and_a_reader() {
     let place = Place::new();
-    patches(&place, 0.5);
+    patches(&place, 9, 0.5);
     let edited = place.run(&[&EDIT[..], &["--keep-failed", "--json"]].concat());
     let object: Value = serde_json::from_str(edited.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(object["health"]["edits"], 10, "{object}");
@@ -61,12 +61,23 @@ fn the_tenth_edit_of_a_ruined_model_and_verify_warn_a_script_and_a_reader() {
 #[test]
 fn the_tenth_edit_of_a_healthy_model_is_measured_and_the_eleventh_is_not() {
     let place = Place::new();
-    patches(&place, 0.001);
+    patches(&place, 9, 0.001);
     let tenth = place.json(0, &EDIT);
     assert_eq!((&tenth["health"]["edits"], warnings(&tenth)), (&json!(10), vec![]), "{tenth}");
     let germany = ["edit", "--prompt", "The capital of {} is", "--subject", "Germany", "--target", "Madrid"];
     let eleventh = place.json(0, &germany);
     assert_eq!((&eleventh["health"], warnings(&eleventh)), (&Value::Null, vec![]), "{eleventh}");
+}
+
+#[test]
+fn any_edit_warns_where_the_patches_outgrow_their_matrix() {
+    let place = Place::new();
+    patches(&place, 1, 1.0);
+    let edited = place.run(&[&EDIT[..], &["--keep-failed", "--json"]].concat());
+    let object: Value = serde_json::from_str(edited.stdout.lines().last().unwrap()).unwrap();
+    let [warning] = warnings(&object)[..] else { panic!("{object}") };
+    assert!(object["health"].is_null() && warning.contains("norm") && warning.contains("mobiedit verify"), "{object}");
+    assert!(edited.stderr.contains(&format!("warning: {warning}")), "{}", edited.stderr);
 }
 
 /// A record in CounterFact's format.

@@ -14,7 +14,7 @@ use mobiedit::host::checkpoint::CheckpointFile;
 use mobiedit::host::device::HostDevice;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 use mobiedit::host::export;
-use mobiedit::host::health::{Health, Held, Scores};
+use mobiedit::host::health::{Health, Held, Scores, norm_warning, patch_norm};
 use mobiedit::host::memory::peak_rss_bytes;
 use mobiedit::host::prompts::{EditPrompts, EditRequest};
 use mobiedit::host::search::{Ended, Found, Next, Search};
@@ -72,12 +72,13 @@ struct EditReport<'a> {
 }
 
 /// What the stored edit was found to do, where that was measured.
-#[derive(Clone, Copy)]
 struct Effect<'a> {
     /// Upon the others.
     verified: Option<&'a Held>,
     /// To the rest of the model.
     health: Option<&'a Health>,
+    /// What is to be said of that.
+    warnings: Vec<String>,
 }
 
 impl<'a> EditReport<'a> {
@@ -87,7 +88,7 @@ impl<'a> EditReport<'a> {
         found: &Found,
         shown: &'a Answers,
         stored: Option<&'a Stored>,
-        Effect { verified, health }: Effect<'a>,
+        Effect { verified, health, warnings }: Effect<'a>,
         took: Duration,
     ) -> Self {
         Self {
@@ -106,7 +107,7 @@ impl<'a> EditReport<'a> {
             adapter_path: stored.map(|stored| stored.adapter_path.as_str()),
             verified,
             health,
-            warnings: health.map(Health::warnings).unwrap_or_default(),
+            warnings,
             preset: args.search.preset.name(),
             seed: search.seed,
             rephrasings: &shown.rephrasings,
@@ -231,16 +232,16 @@ fn edit(
     };
     let took = start.elapsed();
     // The edit is stored: it is told, whatever fails here.
-    let health = match stored.as_ref().and(clean).map(|clean| health(session, args, &clean?)) {
-        Some(Ok(health)) => Some(health),
+    let (health, warnings) = match stored.as_ref().map(|_| rest_of_the_model(session, args, clean)) {
+        Some(Ok(measured)) => measured,
         Some(Err(error)) => {
             report::note(&format!("the rest of the model was not measured: {error:#}"));
-            None
+            (None, Vec::new())
         }
-        None => None,
+        None => (None, Vec::new()),
     };
     let held = verified.as_ref().and_then(|verified| verified.as_ref().ok());
-    let effect = Effect { verified: held, health: health.as_ref() };
+    let effect = Effect { verified: held, health: health.as_ref(), warnings };
     let report = EditReport::new(args, &search, &found, &shown, stored.as_ref(), effect, took);
     if args.output.json {
         report::json(&report)?
@@ -265,14 +266,25 @@ fn verify(session: &mut Session<'_>, folder: &Path, edit_id: &str) -> anyhow::Re
     Ok(held)
 }
 
-/// Measures the model with all edits.
-fn health(session: &mut Session<'_>, args: &EditArgs, clean: &Scores) -> anyhow::Result<Health> {
+/// What became of the model besides the edit, and what is to be said of it: all of that where the clean model was scored, else the
+/// norm of the patches alone, since one edit may make a leap of it.
+fn rest_of_the_model(
+    session: &mut Session<'_>,
+    args: &EditArgs,
+    clean: Option<Result<Scores, SessionError>>,
+) -> anyhow::Result<(Option<Health>, Vec<String>)> {
     let edits = read_edits(&args.folder.edits)?;
     let all = of_model(session, edits.active());
+    let Some(clean) = clean.transpose()? else {
+        let warning = norm_warning(patch_norm(session, &all));
+        let told = warning.map(|warning| format!("{warning}: `mobiedit verify` measures what became of other facts"));
+        return Ok((None, told.into_iter().collect()));
+    };
     if let Some(last) = all.last() {
         session.transformer.apply(last.patch())?;
     }
-    Ok(Health::measure(session, clean, &all)?)
+    let health = Health::measure(session, &clean, &all)?;
+    Ok((Some(health), health.warnings()))
 }
 
 /// Tells what the search cost on an NPU, graph by graph, and which operations.

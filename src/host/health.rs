@@ -116,11 +116,14 @@ impl Health {
                 100.0 * drift
             ));
         }
-        if patch_norm.is_nan() || patch_norm > MOST_NORM {
-            warnings.push(format!("the patches of a layer have {patch_norm:.2} of its matrix's norm"));
-        }
+        warnings.extend(norm_warning(patch_norm));
         warnings
     }
+}
+
+/// What is to be said of a layer's patches with this norm over its matrix's.
+pub fn norm_warning(norm: f64) -> Option<String> {
+    (norm.is_nan() || norm > MOST_NORM).then(|| format!("the patches of a layer have {norm:.2} of its matrix's norm"))
 }
 
 impl Held {
@@ -146,8 +149,8 @@ impl Held {
     }
 }
 
-/// Of the layer where it is largest. ‖Σ Λᵢ uᵢᵀ‖² = Σᵢⱼ (uᵢ·uⱼ)(Λᵢ·Λⱼ): the sum is never made.
-fn patch_norm(session: &Session<'_>, edits: &[&Edit]) -> f64 {
+/// ‖Σ Λ uᵀ‖ / ‖W‖ of the layer where it is largest, Frobenius norms; takes no forward pass. ‖Σ Λᵢ uᵢᵀ‖² = Σᵢⱼ (uᵢ·uⱼ)(Λᵢ·Λⱼ): the sum is never made.
+pub fn patch_norm(session: &Session<'_>, edits: &[&Edit]) -> f64 {
     let inner = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
     let layers = session.model.layers.iter().enumerate();
     let of_layer = |(layer, weights): (usize, &mobiedit_backends::model::Layer<'_>)| {
