@@ -22,10 +22,12 @@ struct Program {
     long: bool,
 }
 
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 9] = [
     Program { name: "smoke", on_model: false, prints_patch: false, long: false },
     Program { name: "callbacks", on_model: false, prints_patch: false, long: false },
+    Program { name: "journal", on_model: false, prints_patch: false, long: false },
     Program { name: "edit", on_model: true, prints_patch: true, long: false },
+    Program { name: "kept", on_model: true, prints_patch: false, long: false },
     Program { name: "calibration", on_model: true, prints_patch: false, long: false },
     Program { name: "stacked", on_model: true, prints_patch: false, long: true },
     Program { name: "resume", on_model: true, prints_patch: true, long: true },
