@@ -35,6 +35,15 @@ const HEAD: usize = 36;
 /// Bytes of an undo's payload.
 const UNDO_LEN: usize = 12;
 
+/// Bytes of an area that an edit takes, what its undo may take included. An area has
+/// [`AREA_HEADER_LEN`] besides.
+pub const fn edit_len(d_ff: usize, d_model: usize, note_len: usize) -> usize {
+    let numbers = d_ff.saturating_add(d_model).saturating_mul(4);
+    let records = 2 * RECORD_LEN as usize + HEAD + UNDO_LEN;
+    let note = note_len.saturating_add(3) & !3;
+    records.saturating_add(numbers).saturating_add(note)
+}
+
 /// An edit without its numbers and its note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
