@@ -138,8 +138,8 @@ impl<E: fmt::Display> fmt::Display for EditError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for EditError<E> {}
 
-/// What a record says.
-enum Said {
+/// What a record holds.
+enum Payload {
     Edit(Entry),
     Undo(u32),
 }
@@ -173,14 +173,14 @@ impl<S: Erase> EditJournal<S> {
         let areas = Areas::open(a, b)?;
         let mut journal = Self { areas, active: heapless::Vec::new(), last: 0, found: None };
         let mut cursor = journal.areas.start();
-        while let Some((record, said)) = journal.said(&mut cursor)? {
-            match said {
-                Said::Edit(entry) if entry.id > journal.last => {
+        while let Some((record, payload)) = journal.next_payload(&mut cursor)? {
+            match payload {
+                Payload::Edit(entry) if entry.id > journal.last => {
                     journal.active.push(entry.id).map_err(|_| EditError::TooMany)?;
                     journal.last = entry.id;
                 }
-                Said::Edit(_) => return Err(damaged(&record)),
-                Said::Undo(id) => {
+                Payload::Edit(_) => return Err(damaged(&record)),
+                Payload::Undo(id) => {
                     journal.active.retain(|active| *active != id);
                     journal.last = journal.last.max(id);
                 }
@@ -304,8 +304,8 @@ impl<S: Erase> EditJournal<S> {
     pub fn compact(&mut self) -> Result<(), EditError<S::Error>> {
         let Self { areas, active, last, found } = self;
         *found = None;
-        Ok(areas.compact(|journal, record| match said(journal, record) {
-            Ok(said) => Ok(is_kept(&said, active, *last)),
+        Ok(areas.compact(|journal, record| match payload_of(journal, record) {
+            Ok(payload) => Ok(is_kept(&payload, active, *last)),
             Err(EditError::Journal(error)) => Err(error),
             Err(_) => Err(JournalError::Unreadable(Unreadable::Damaged(record.number()))),
         })?)
@@ -319,9 +319,9 @@ impl<S: Erase> EditJournal<S> {
     }
 
     /// Sees to it that a record has room, and behind it so many undos.
-    fn make_room(&mut self, payload: u64, undos: usize) -> Result<(), EditError<S::Error>> {
+    fn make_room(&mut self, len: u64, undos: usize) -> Result<(), EditError<S::Error>> {
         let record = |payload: u64| RECORD_LEN + payload;
-        let need = record(payload) + undos as u64 * record(UNDO_LEN as u64);
+        let need = record(len) + undos as u64 * record(UNDO_LEN as u64);
         let journal = self.areas.journal();
         let (torn, used) = (journal.is_torn(), journal.whole().max(AREA_HEADER_LEN));
         let capacity = journal.storage().capacity();
@@ -329,8 +329,8 @@ impl<S: Erase> EditJournal<S> {
             return Ok(());
         }
         let (mut cursor, mut kept) = (self.areas.start(), AREA_HEADER_LEN);
-        while let Some((of, said)) = self.said(&mut cursor)? {
-            kept += if is_kept(&said, &self.active, self.last) { record(of.len().into()) } else { 0 };
+        while let Some((of, payload)) = self.next_payload(&mut cursor)? {
+            kept += if is_kept(&payload, &self.active, self.last) { record(of.len().into()) } else { 0 };
         }
         if kept + need > capacity {
             return Err(JournalError::Full.into());
@@ -347,7 +347,7 @@ impl<S: Erase> EditJournal<S> {
     /// The first edit whose id is over `after` and that was not undone. Searches on from the edit that was looked at last.
     fn following(&mut self, after: u32) -> Result<Option<Found>, EditError<S::Error>> {
         let is_next =
-            |found: &Found| found.entry.id == after.saturating_add(1) && self.active.contains(&found.entry.id);
+            |found: &Found| after.checked_add(1) == Some(found.entry.id) && self.active.contains(&found.entry.id);
         if let Some(found) = self.found.filter(is_next) {
             return Ok(Some(found));
         }
@@ -355,8 +355,8 @@ impl<S: Erase> EditJournal<S> {
             Some(found) if found.entry.id <= after => found.next,
             _ => self.areas.start(),
         };
-        while let Some((record, said)) = self.said(&mut cursor)? {
-            if let Said::Edit(entry) = said
+        while let Some((record, payload)) = self.next_payload(&mut cursor)? {
+            if let Payload::Edit(entry) = payload
                 && entry.id > after
                 && self.active.contains(&entry.id)
             {
@@ -368,12 +368,12 @@ impl<S: Erase> EditJournal<S> {
         Ok(None)
     }
 
-    /// The record behind the cursor and what it says.
-    fn said(&mut self, cursor: &mut Cursor) -> Result<Option<(Record, Said)>, EditError<S::Error>> {
+    /// The record behind the cursor and what it holds.
+    fn next_payload(&mut self, cursor: &mut Cursor) -> Result<Option<(Record, Payload)>, EditError<S::Error>> {
         let journal = self.areas.journal();
         let Some(record) = journal.next(cursor)? else { return Ok(None) };
-        let said = said(journal, &record)?;
-        Ok(Some((record, said)))
+        let payload = payload_of(journal, &record)?;
+        Ok(Some((record, payload)))
     }
 
     fn read_numbers(&mut self, record: &Record, numbers: &mut [f32]) -> Result<(), EditError<S::Error>> {
@@ -394,10 +394,10 @@ impl<S: Erase> EditJournal<S> {
 }
 
 /// Whether a compaction keeps a record.
-fn is_kept(said: &Said, active: &[u32], last: u32) -> bool {
-    match said {
-        Said::Edit(entry) => active.contains(&entry.id),
-        Said::Undo(id) => *id == last && !active.contains(id),
+fn is_kept(payload: &Payload, active: &[u32], last: u32) -> bool {
+    match payload {
+        Payload::Edit(entry) => active.contains(&entry.id),
+        Payload::Undo(id) => *id == last && !active.contains(id),
     }
 }
 
@@ -405,8 +405,8 @@ fn damaged<E>(record: &Record) -> EditError<E> {
     EditError::Journal(JournalError::Unreadable(Unreadable::Damaged(record.number())))
 }
 
-/// What a whole record says.
-fn said<S: Storage>(journal: &mut Journal<S>, record: &Record) -> Result<Said, EditError<S::Error>> {
+/// What a whole record holds.
+fn payload_of<S: Storage>(journal: &mut Journal<S>, record: &Record) -> Result<Payload, EditError<S::Error>> {
     let mut head = [0; HEAD];
     let (bytes, _) = head.split_at_mut((record.len() as usize).min(HEAD));
     journal.read(record, 0, bytes)?;
@@ -417,24 +417,24 @@ fn said<S: Storage>(journal: &mut Journal<S>, record: &Record) -> Result<Said, E
         Some(UNDO) => false,
         _ => return Err(not_ours),
     };
-    let said = match fields.u32() {
+    let payload = match fields.u32() {
         Some(EDIT_VERSION) if is_edit => edit(fields),
-        Some(EDIT_VERSION) => fields.u32().map(Said::Undo),
+        Some(EDIT_VERSION) => fields.u32().map(Payload::Undo),
         Some(version) if version > EDIT_VERSION => return Err(EditError::Newer(record.number())),
         _ => None,
     };
-    let len = match &said {
-        Some(Said::Edit(entry)) => entry.len(),
+    let len = match &payload {
+        Some(Payload::Edit(entry)) => entry.len(),
         _ => UNDO_LEN as u64,
     };
-    said.filter(|_| len == u64::from(record.len())).ok_or(damaged(record))
+    payload.filter(|_| len == u64::from(record.len())).ok_or(damaged(record))
 }
 
 /// An edit behind its version.
-fn edit(mut fields: Fields<'_>) -> Option<Said> {
+fn edit(mut fields: Fields<'_>) -> Option<Payload> {
     let (id, layer, model) = (fields.u32()?, fields.u32()?, fields.u64()?);
     let (d_ff, d_model, note_len) = (fields.u32()?, fields.u32()?, fields.u32()?);
-    Some(Said::Edit(Entry { id, layer, model, d_ff, d_model, note_len }))
+    Some(Payload::Edit(Entry { id, layer, model, d_ff, d_model, note_len }))
 }
 
 fn put_numbers<E>(numbers: &[f32], put: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {

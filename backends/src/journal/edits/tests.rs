@@ -343,6 +343,21 @@ fn more_edits_than_can_be_applied_are_refused() {
 }
 
 #[test]
+fn the_last_id_of_all_ends_the_list_and_the_journal() {
+    let mut areas = Flash::pair();
+    let [a, b] = &mut areas;
+    let last = *b"EDIT\x01\0\0\0\xFE\xFF\xFF\xFF\0\0\0\0modelidt\0\0\0\0\0\0\0\0\0\0\0\0";
+    Areas::open(a, b).unwrap().append(&[&last]).unwrap();
+    let mut journal = open(&mut areas).unwrap();
+    assert_eq!(append(&mut journal, 3).unwrap().id, u32::MAX);
+    assert_eq!(append(&mut journal, 3), Err(EditError::Journal(JournalError::Full)));
+    assert_eq!(journal.next(u32::MAX - 1).unwrap().map(|entry| entry.id), Some(u32::MAX));
+    assert_eq!(journal.next(u32::MAX), Ok(None));
+    journal.undo(u32::MAX).unwrap();
+    assert_eq!(append(&mut journal, 3), Err(EditError::Journal(JournalError::Full)));
+}
+
+#[test]
 fn records_that_make_no_sense_are_named() {
     let sound = b"EDIT\x01\0\0\0\x01\0\0\0\0\0\0\0modelidt\x01\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let changed = |at: usize, byte: u8| {
