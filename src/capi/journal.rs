@@ -154,7 +154,7 @@ unsafe fn with(journal: *mut mobiedit_journal, run: impl FnOnce(&mut EditJournal
 /// Opens the journal in a flash, which is copied: reads both areas, every checksum. A flash that was erased is an empty journal. What
 /// a power cut left is passed over; erases an area where one came between the last two steps of a compaction.
 ///
-/// After MOBIEDIT_ERR_FLASH and MOBIEDIT_ERR_JOURNAL nothing was erased, and `mobiedit_journal_get_info` says more. A journal that is
+/// After MOBIEDIT_ERR_FLASH and MOBIEDIT_ERR_JOURNAL no edit was erased, and `mobiedit_journal_get_info` says more. A journal that is
 /// damaged stays so: erase both areas to begin anew, without its edits.
 ///
 /// # Safety
@@ -178,8 +178,8 @@ pub unsafe extern "C" fn mobiedit_journal_open(journal: *mut mobiedit_journal, f
 }
 
 /// Keeps a patch of the backend's model, and `note_len` bytes of the caller's own with it; `id` receives its number. When this returns
-/// MOBIEDIT_OK, the edit outlasts a power cut; after an error it is not kept, and the same call tries again. The patch is
-/// copied, and not applied.
+/// MOBIEDIT_OK, the edit outlasts a power cut; after an error it is not kept, and the same call tries again. Only a power cut
+/// before the next call may show that MOBIEDIT_ERR_FLASH came too late to stop it. The patch is copied, and not applied.
 ///
 /// Where there is no room, undone edits are dropped first, as by `mobiedit_journal_compact`.
 ///
