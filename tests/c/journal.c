@@ -215,6 +215,15 @@ static void refuse(void) {
     GIVES(mobiedit_journal_apply(&journal, id, &backend, buffer, NUMBERS, &patch), MOBIEDIT_ERR_BACKEND);
     EXPECT(holds(one, 1));
 
+    /* Areas that hold no edit. */
+    for (uint32_t len = 0; len < 32 + RECORD + 28; len += 4) {
+        driver = flash_new(&flash);
+        driver.area_len = len;
+        GIVES(power_on(), MOBIEDIT_OK);
+        GIVES(keep(11, &id), MOBIEDIT_ERR_FULL);
+        EXPECT(holds(NULL, 0));
+    }
+
     /* Something else is in the flash. */
     memset(flash.bytes, 'x', sizeof flash.bytes);
     GIVES(power_on(), MOBIEDIT_ERR_JOURNAL);
