@@ -267,6 +267,27 @@ fn after_a_compaction_that_failed_at_any_call_edits_are_kept_as_before() {
 }
 
 #[test]
+fn an_undo_that_failed_at_any_call_takes_nothing_back() {
+    for call in 0.. {
+        let mut areas = Flash::pair();
+        let calls = areas[0].calls.clone();
+        let mut journal = open(&mut areas).unwrap();
+        let edit = append(&mut journal, 1).unwrap();
+        calls.set(call);
+        let undone = journal.undo(edit.id);
+        calls.set(usize::MAX);
+        journal.compact().unwrap();
+        let there = if undone.is_ok() { vec![] } else { vec![edit] };
+        assert_eq!(all(&mut journal), there, "call {call}");
+        assert_eq!(all(&mut open(&mut areas).unwrap()), there, "call {call}");
+        if undone.is_ok() {
+            assert!(call > 5, "{call}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_full_flash_says_so_and_has_room_for_undos_and_for_what_they_free() {
     let mut areas = Flash::pair();
     let mut journal = open(&mut areas).unwrap();
