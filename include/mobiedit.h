@@ -9,6 +9,8 @@
  *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
  *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
  *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
+ *   6. mobiedit_journal_open and mobiedit_journal_append keep the patch in flash; after the next start mobiedit_journal_next and
+ *      mobiedit_journal_apply bring it back, without a search.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
  * One state must not be used by two threads at a time; different states are independent. Nothing is allocated, but by the
@@ -24,7 +26,8 @@
 // All went well.
 #define MOBIEDIT_OK 0
 
-// The edit has an outcome: `mobiedit_get_progress` says which, `mobiedit_get_patch` and `mobiedit_apply` can be called.
+// The edit has an outcome: `mobiedit_get_progress` says which, `mobiedit_get_patch` and `mobiedit_apply` can be called. Or the
+// journal has no edit behind the one that was given.
 #define MOBIEDIT_ENDED 1
 
 // A pointer that is needed is NULL.
@@ -57,7 +60,7 @@
 // The checkpoint belongs to another edit: other problem, settings, statistics or model.
 #define MOBIEDIT_ERR_OTHER_EDIT -10
 
-// The model gave a NaN or an infinity.
+// The model gave a NaN or an infinity, or a patch holds one.
 #define MOBIEDIT_ERR_NOT_FINITE -11
 
 // The key or the value at the subject is zero, or the prompts' keys cancel each other.
@@ -84,11 +87,24 @@
 // The bytes are no calibration, damaged, cut off, or of another version of the file.
 #define MOBIEDIT_ERR_CALIBRATION -19
 
-// The calibration was made of another model, or its statistics are of another layer.
+// The calibration or the kept edit was made of another model, or the calibration's statistics are of another layer.
 #define MOBIEDIT_ERR_OTHER_MODEL -20
 
 // The NPU's library does not open, or gives no device.
 #define MOBIEDIT_ERR_DEVICE -21
+
+// A callback of the flash failed: `mobiedit_journal_get_info` says what it returned.
+#define MOBIEDIT_ERR_FLASH -22
+
+// What is in the flash is no journal, or is damaged, or a newer version of the library wrote it: `mobiedit_journal_get_info` says
+// which record.
+#define MOBIEDIT_ERR_JOURNAL -23
+
+// The flash has no room for the edit, and a compaction would not make any.
+#define MOBIEDIT_ERR_FULL -24
+
+// The journal has no edit of this id, or it was undone.
+#define MOBIEDIT_ERR_UNKNOWN -25
 
 // The version of structs and functions. A config's `abi` has to be this.
 #define MOBIEDIT_ABI 1
@@ -140,6 +156,12 @@
 
 // 8-byte words of a `mobiedit` state.
 #define MOBIEDIT_STATE_WORDS 160
+
+// 8-byte words of a `mobiedit_journal`.
+#define MOBIEDIT_JOURNAL_WORDS 112
+
+// Most edits at a time that are not undone.
+#define MOBIEDIT_JOURNAL_EDITS 128
 
 // 8-byte words of a `mobiedit_cpu`.
 #define MOBIEDIT_CPU_WORDS 448
@@ -282,6 +304,9 @@ typedef struct mobiedit_backend {
                       uint32_t *out,
                       size_t out_len,
                       size_t *written);
+  // Says which model this is, as far as patches of `layer` are concerned: a number that others do not have, such as a hash of
+  // the layer's weights, to `out`. A journal keeps it with each edit, and gives none to another model. May be NULL: then it is 0.
+  int32_t (*identity)(void *context, uint32_t layer, uint64_t *out);
 } mobiedit_backend;
 
 // Samples from the edit layer, half-precision floats as their bits: `mobiedit_open_calibration` fills it, `mobiedit_cpu_readers`
@@ -356,6 +381,63 @@ typedef struct mobiedit_progress {
   // Token rows computed.
   uint64_t rows;
 } mobiedit_progress;
+
+// The state of a journal. Allocated by the caller, filled by `mobiedit_journal_open`, not to be copied or looked into.
+typedef struct mobiedit_journal {
+  // The library's affair.
+  uint64_t opaque[MOBIEDIT_JOURNAL_WORDS];
+} mobiedit_journal;
+
+// Two areas of a flash, 0 and 1, of equal size and of whole erase sectors each: while one counts, a compaction fills the other.
+//
+// Every callback gets `context` and returns 0 or a code of its own. No byte is written twice between two erasures. Addresses
+// and lengths of writes are multiples of 4, so flash that is programmed by bytes, halves or words will do; one that is programmed by
+// larger units has to collect what comes in a row until `sync`, and to be able to program the rest of such a unit later.
+typedef struct mobiedit_flash {
+  // Has to be MOBIEDIT_ABI.
+  uint32_t abi;
+  // Bytes of one area. An edit takes 52 + 4 (d_ff + d_model) of them and its note, and 28 that its undo may take.
+  uint32_t area_len;
+  // Handed to every callback.
+  void *context;
+  // Reads `len` bytes of an area from its byte `at` on, all of them inside it. Erased bytes are 0xFF.
+  int32_t (*read)(void *context, uint32_t area, uint32_t at, uint8_t *into, size_t len);
+  // Writes `len` bytes to an area from its byte `at` on, where nothing was written since it was erased.
+  int32_t (*write)(void *context, uint32_t area, uint32_t at, const uint8_t *bytes, size_t len);
+  // Makes all bytes of an area 0xFF.
+  int32_t (*erase)(void *context, uint32_t area);
+  // Returns when what was written to an area outlasts a power cut. May be NULL where `write` returns no earlier.
+  int32_t (*sync)(void *context, uint32_t area);
+} mobiedit_flash;
+
+// What a journal says of an edit.
+typedef struct mobiedit_journal_edit {
+  // Names the edit, from 1. No other edit of the journal ever has it.
+  uint32_t id;
+  // The layer, from 0.
+  uint32_t layer;
+  // What the backend's `identity` said of the model when the edit was kept.
+  uint64_t model;
+  // Numbers of u.
+  uint32_t d_ff;
+  // Numbers of lambda.
+  uint32_t d_model;
+  // Bytes of the note.
+  uint32_t note_len;
+} mobiedit_journal_edit;
+
+// How full a journal is, and why its last call failed.
+typedef struct mobiedit_journal_info {
+  // Edits that are not undone.
+  uint32_t edits;
+  // Bytes of the area that counts which are taken, by undone edits too.
+  uint32_t used;
+  // After MOBIEDIT_ERR_JOURNAL: the record that is damaged or of a newer version, counted from 1 in the area; 0 for what is no
+  // journal at all.
+  uint32_t record;
+  // After MOBIEDIT_ERR_FLASH and MOBIEDIT_ERR_BACKEND: what the callback returned.
+  int32_t callback_code;
+} mobiedit_journal_info;
 
 // Model, sizes and buffers of the built-in backend.
 typedef struct mobiedit_cpu_config {
@@ -534,6 +616,84 @@ int32_t mobiedit_generate(struct mobiedit *state,
                           uint32_t *out,
                           size_t out_len,
                           size_t *written);
+
+// Opens the journal in a flash, which is copied: reads both areas, every checksum. A flash that was erased is an empty journal. What
+// a power cut left is passed over; erases an area where one came between the last two steps of a compaction.
+//
+// After MOBIEDIT_ERR_FLASH and MOBIEDIT_ERR_JOURNAL no edit was erased, and `mobiedit_journal_get_info` says more. A journal that is
+// damaged stays so: erase both areas to begin anew, without its edits.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say; the callbacks' context stays until the journal is
+// used no more.
+int32_t mobiedit_journal_open(struct mobiedit_journal *journal,
+                              const struct mobiedit_flash *flash);
+
+// Keeps a patch of the backend's model, and `note_len` bytes of the caller's own with it; `id` receives its number. When this returns
+// MOBIEDIT_OK, the edit outlasts a power cut; after an error it is not kept, and the same call tries again. Only a power cut
+// before the next call may show that MOBIEDIT_ERR_FLASH came too late to stop it. The patch is copied, and not applied.
+//
+// Where there is no room, undone edits are dropped first, as by `mobiedit_journal_compact`.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say; `note_len` bytes are at `note`.
+int32_t mobiedit_journal_append(struct mobiedit_journal *journal,
+                                const struct mobiedit_backend *backend,
+                                const struct mobiedit_patch *patch,
+                                const uint8_t *note,
+                                size_t note_len,
+                                uint32_t *id);
+
+// Goes through the edits that are not undone, oldest first: `edit` becomes the first one whose id is over its own. Begin with
+// zeros. MOBIEDIT_ENDED where there is none. The journal may be changed meanwhile.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be.
+int32_t mobiedit_journal_next(struct mobiedit_journal *journal,
+                              struct mobiedit_journal_edit *edit);
+
+// Reads the note of an edit to the front of `note`, which has room for `len` bytes; how many there are is in its `mobiedit_journal_edit`.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be; `len` bytes are at `note`.
+int32_t mobiedit_journal_note(struct mobiedit_journal *journal,
+                              uint32_t id,
+                              uint8_t *note,
+                              size_t len);
+
+// Applies an edit to the model that it was made for, and gives MOBIEDIT_ERR_OTHER_MODEL for another one; `patch` receives the number
+// that `mobiedit_undo` takes. `numbers`, d_ff + d_model of them, is lent for the call: memory that an editor is given later will do.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be, as the structs say; `len` floats are at `numbers`.
+int32_t mobiedit_journal_apply(struct mobiedit_journal *journal,
+                               uint32_t id,
+                               const struct mobiedit_backend *backend,
+                               float *numbers,
+                               size_t len,
+                               uint32_t *patch);
+
+// Takes an edit back for good: it is not gone through any more, and a compaction drops it. What is applied stays applied. For an undo
+// there is always room.
+//
+// # Safety
+// `journal` is NULL, or was zeroed or given to `mobiedit_journal_open`.
+int32_t mobiedit_journal_undo(struct mobiedit_journal *journal,
+                              uint32_t id);
+
+// Drops what was undone out of the flash: copies the other edits into the other area, and erases this one. `mobiedit_journal_append`
+// and `mobiedit_journal_undo` do so themselves where they have to; a firmware can choose a better time.
+//
+// # Safety
+// `journal` is NULL, or was zeroed or given to `mobiedit_journal_open`.
+int32_t mobiedit_journal_compact(struct mobiedit_journal *journal);
+
+// How full the journal is, and why its last call failed; also after `mobiedit_journal_open` failed.
+//
+// # Safety
+// The pointers are NULL, or what they are declared to be.
+int32_t mobiedit_journal_get_info(struct mobiedit_journal *journal,
+                                  struct mobiedit_journal_info *out);
 
 // Opens a calibration for edits of `layer` on a model of these sizes: `samples` and `bank` of `out` point into its bytes, which
 // have to stay and to start at an even address; `readers` is left empty.

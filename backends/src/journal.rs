@@ -11,13 +11,14 @@
 //! behind it; all else that is not a whole record is damage, and is named. So what was once appended is never lost in silence
 //! and never read as something else; a record whose mark was cut may be there or not.
 //!
-//! A flash, which cannot write over a torn tail, keeps its journal in two [`areas`].
+//! A flash, which cannot write over a torn tail, keeps its journal in two [`areas`]. What a firmware keeps there is in [`edits`].
 
 use core::fmt;
 
 use mobiedit_core::checksum::{Crc32, crc32};
 
 pub mod areas;
+pub mod edits;
 
 /// The newest version that is read.
 pub const VERSION: u32 = 2;
@@ -227,7 +228,7 @@ pub struct Journal<S> {
     len: u64,
     /// Bytes of the header and of all whole records; 0 without a whole header.
     end: u64,
-    /// What lies behind `end` has never been written.
+    /// What lies behind `end` has never been written, and is to be written next.
     free: bool,
 }
 
@@ -452,6 +453,11 @@ impl<S: Storage> Journal<S> {
     /// No room, a storage that fails, a torn tail that cannot be freed.
     pub fn append(&mut self, payload: &[&[u8]]) -> Result<(), JournalError<S::Error>> {
         let len = payload.iter().fold(0, |sum: u64, piece| sum.saturating_add(piece.len() as u64));
+        self.append_pieces(len, &|put| payload.iter().try_for_each(|piece| put(piece)))
+    }
+
+    /// The same with pieces that need not all be in memory at once, of `len` bytes together.
+    fn append_pieces(&mut self, len: u64, pieces: Pieces<'_, S::Error>) -> Result<(), JournalError<S::Error>> {
         let short = u32::try_from(len).ok().filter(|len| *len != u32::MAX).ok_or(JournalError::Full)?;
         let end = self.end.max(HEADER_LEN).checked_add(RECORD_LEN + len).filter(|end| *end <= self.storage.capacity());
         let end = end.ok_or(JournalError::Full)?;
@@ -459,7 +465,7 @@ impl<S: Storage> Journal<S> {
         if !clean {
             return Err(JournalError::Torn);
         }
-        if let Err(error) = self.write(self.end, short, payload) {
+        if let Err(error) = self.write(short, pieces) {
             // What came so far is a torn tail, or whole and not known to last: it is no record. The first error is told.
             self.free = false;
             let _cut = self.cut();
@@ -478,26 +484,41 @@ impl<S: Storage> Journal<S> {
     }
 
     /// Writes what is missing of the header, then a record; its mark when all else is there.
-    fn write(&mut self, mut at: u64, len: u32, payload: &[&[u8]]) -> Result<(), S::Error> {
-        let mut put = |storage: &mut S, bytes: &[u8]| {
-            storage.write(at, bytes)?;
-            at += bytes.len() as u64;
-            Ok(())
-        };
-        if self.end == 0 {
-            put(&mut self.storage, &header(self.version))?;
+    fn write(&mut self, len: u32, pieces: Pieces<'_, S::Error>) -> Result<(), S::Error> {
+        let (begun, header) = (self.end > 0, header(self.version));
+        let mut to = End { at: self.end, storage: &mut self.storage };
+        if !begun {
+            to.put(&header)?;
         }
         let len = len.to_le_bytes();
-        put(&mut self.storage, &len)?;
-        put(&mut self.storage, &crc32(&len).to_le_bytes())?;
-        for piece in payload {
-            put(&mut self.storage, piece)?;
-        }
-        let crc = payload.iter().fold(Crc32::new(), |crc, piece| crc.with(piece)).value();
-        put(&mut self.storage, &crc.to_le_bytes())?;
-        self.storage.sync()?;
-        put(&mut self.storage, &DONE)?;
-        self.storage.sync()
+        to.put(&len)?;
+        to.put(&crc32(&len).to_le_bytes())?;
+        let mut crc = Crc32::new();
+        pieces(&mut |piece| {
+            crc = crc.with(piece);
+            to.put(piece)
+        })?;
+        to.put(&crc.value().to_le_bytes())?;
+        to.storage.sync()?;
+        to.put(&DONE)?;
+        to.storage.sync()
+    }
+}
+
+/// Hands a payload over, piece by piece.
+type Pieces<'p, E> = &'p dyn Fn(&mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>;
+
+/// Where bytes are written next.
+struct End<'s, S> {
+    storage: &'s mut S,
+    at: u64,
+}
+
+impl<S: Storage> End<'_, S> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), S::Error> {
+        self.storage.write(self.at, bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(())
     }
 }
 

@@ -201,6 +201,11 @@ impl<'a, D: Device> Transformer<'a, D> {
         &self.model.config
     }
 
+    /// The model, without its patches.
+    pub fn model(&self) -> &Model<'a> {
+        &self.model
+    }
+
     /// The device.
     pub fn device(&self) -> &D {
         &self.device

@@ -47,7 +47,17 @@ pub(crate) fn model_spec(spec: &mobiedit_spec) -> ModelSpec {
     }
 }
 
-fn done(code: i32) -> Result<(), CallbackError> {
+impl Callbacks {
+    /// Which model this is, for patches of a layer.
+    pub(crate) fn identity(&self, layer: u32) -> Result<u64, CallbackError> {
+        let (mut identity, Some(call)) = (0, self.backend.identity) else { return Ok(0) };
+        // SAFETY: as for the calls below.
+        done(unsafe { call(self.backend.context, layer, &raw mut identity) })?;
+        Ok(identity)
+    }
+}
+
+pub(crate) fn done(code: i32) -> Result<(), CallbackError> {
     if code == MOBIEDIT_OK { Ok(()) } else { Err(CallbackError(code)) }
 }
 

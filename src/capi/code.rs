@@ -3,6 +3,8 @@
 use core::ffi::c_char;
 
 use mobiedit_backends::calibration::Unusable;
+use mobiedit_backends::journal::JournalError;
+use mobiedit_backends::journal::edits::EditError;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::backend::BackendErrorKind;
 use mobiedit_core::checkpoint::CheckpointError;
@@ -12,7 +14,8 @@ use crate::capi::callbacks::CallbackError;
 
 /// All went well.
 pub const MOBIEDIT_OK: i32 = 0;
-/// The edit has an outcome: `mobiedit_get_progress` says which, `mobiedit_get_patch` and `mobiedit_apply` can be called.
+/// The edit has an outcome: `mobiedit_get_progress` says which, `mobiedit_get_patch` and `mobiedit_apply` can be called. Or the
+/// journal has no edit behind the one that was given.
 pub const MOBIEDIT_ENDED: i32 = 1;
 /// A pointer that is needed is NULL.
 pub const MOBIEDIT_ERR_NULL: i32 = -1;
@@ -34,7 +37,7 @@ pub const MOBIEDIT_ERR_STATE: i32 = -8;
 pub const MOBIEDIT_ERR_CHECKPOINT: i32 = -9;
 /// The checkpoint belongs to another edit: other problem, settings, statistics or model.
 pub const MOBIEDIT_ERR_OTHER_EDIT: i32 = -10;
-/// The model gave a NaN or an infinity.
+/// The model gave a NaN or an infinity, or a patch holds one.
 pub const MOBIEDIT_ERR_NOT_FINITE: i32 = -11;
 /// The key or the value at the subject is zero, or the prompts' keys cancel each other.
 pub const MOBIEDIT_ERR_DEGENERATE: i32 = -12;
@@ -52,17 +55,26 @@ pub const MOBIEDIT_ERR_CONTEXT: i32 = -17;
 pub const MOBIEDIT_ERR_UNSUPPORTED: i32 = -18;
 /// The bytes are no calibration, damaged, cut off, or of another version of the file.
 pub const MOBIEDIT_ERR_CALIBRATION: i32 = -19;
-/// The calibration was made of another model, or its statistics are of another layer.
+/// The calibration or the kept edit was made of another model, or the calibration's statistics are of another layer.
 pub const MOBIEDIT_ERR_OTHER_MODEL: i32 = -20;
 /// The NPU's library does not open, or gives no device.
 pub const MOBIEDIT_ERR_DEVICE: i32 = -21;
+/// A callback of the flash failed: `mobiedit_journal_get_info` says what it returned.
+pub const MOBIEDIT_ERR_FLASH: i32 = -22;
+/// What is in the flash is no journal, or is damaged, or a newer version of the library wrote it: `mobiedit_journal_get_info` says
+/// which record.
+pub const MOBIEDIT_ERR_JOURNAL: i32 = -23;
+/// The flash has no room for the edit, and a compaction would not make any.
+pub const MOBIEDIT_ERR_FULL: i32 = -24;
+/// The journal has no edit of this id, or it was undone.
+pub const MOBIEDIT_ERR_UNKNOWN: i32 = -25;
 
 /// What a code means, in English; never NULL. A positive number and a number that is no code have a text too.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobiedit_strerror(code: i32) -> *const c_char {
     let text = match code {
         MOBIEDIT_OK => c"ok",
-        MOBIEDIT_ENDED => c"the edit has ended",
+        MOBIEDIT_ENDED => c"the edit has ended, or the list of edits",
         MOBIEDIT_ERR_NULL => c"a pointer that is needed is NULL",
         MOBIEDIT_ERR_ALIGNMENT => c"a pointer has not the alignment of what it points to",
         MOBIEDIT_ERR_TOO_SMALL => c"a lent buffer is too small",
@@ -75,7 +87,7 @@ pub extern "C" fn mobiedit_strerror(code: i32) -> *const c_char {
         MOBIEDIT_ERR_STATE => c"the state is not initialised, has no edit, or its edit has not ended",
         MOBIEDIT_ERR_CHECKPOINT => c"the checkpoint is damaged or of another version",
         MOBIEDIT_ERR_OTHER_EDIT => c"the checkpoint belongs to another edit",
-        MOBIEDIT_ERR_NOT_FINITE => c"the model gave a NaN or an infinity",
+        MOBIEDIT_ERR_NOT_FINITE => c"the model gave a NaN or an infinity, or a patch holds one",
         MOBIEDIT_ERR_DEGENERATE => {
             c"the key or the value at the subject is zero, or the prompts' keys cancel each other"
         }
@@ -86,8 +98,12 @@ pub extern "C" fn mobiedit_strerror(code: i32) -> *const c_char {
         MOBIEDIT_ERR_CONTEXT => c"the text is longer than the context",
         MOBIEDIT_ERR_UNSUPPORTED => c"the backend cannot do this",
         MOBIEDIT_ERR_CALIBRATION => c"the calibration is damaged, cut off, of another version, or none at all",
-        MOBIEDIT_ERR_OTHER_MODEL => c"the calibration belongs to another model or layer",
+        MOBIEDIT_ERR_OTHER_MODEL => c"the calibration or the edit belongs to another model or layer",
         MOBIEDIT_ERR_DEVICE => c"the NPU's library does not open, or gives no device",
+        MOBIEDIT_ERR_FLASH => c"a callback of the flash failed",
+        MOBIEDIT_ERR_JOURNAL => c"the flash holds no journal, or a damaged one, or one of a newer version",
+        MOBIEDIT_ERR_FULL => c"the flash has no room for the edit",
+        MOBIEDIT_ERR_UNKNOWN => c"the journal has no edit of this id",
         _ => c"no code of this library",
     };
     text.as_ptr()
@@ -141,6 +157,19 @@ pub(crate) fn of_forward<E>(error: &ForwardError<E>) -> i32 {
         ForwardError::ContextFull => MOBIEDIT_ERR_CONTEXT,
         ForwardError::Model => MOBIEDIT_ERR_MODEL,
         _ => MOBIEDIT_ERR_BACKEND,
+    }
+}
+
+pub(crate) fn of_edit(error: EditError<CallbackError>) -> i32 {
+    match error {
+        EditError::Journal(JournalError::Storage(_)) => MOBIEDIT_ERR_FLASH,
+        EditError::Journal(JournalError::Full) => MOBIEDIT_ERR_FULL,
+        EditError::TooMany => MOBIEDIT_ERR_PATCH,
+        EditError::Unknown => MOBIEDIT_ERR_UNKNOWN,
+        EditError::NotFinite => MOBIEDIT_ERR_NOT_FINITE,
+        EditError::OtherModel => MOBIEDIT_ERR_OTHER_MODEL,
+        EditError::TooSmall { .. } => MOBIEDIT_ERR_TOO_SMALL,
+        _ => MOBIEDIT_ERR_JOURNAL,
     }
 }
 

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 
 use mobiedit_backends::device::Device;
 use mobiedit_backends::generate::Sequence;
+use mobiedit_backends::identity;
 use mobiedit_backends::transformer::ForwardError;
 use mobiedit_core::backend::{ForwardBackend, Loss, PatchId};
 use mobiedit_core::problem::{MAX_PROMPTS, PromptSet};
@@ -40,6 +41,7 @@ pub(crate) fn backend<B: Behind>(spec: mobiedit_spec, context: *mut c_void) -> m
         remove: Some(remove::<B>),
         applied: Some(applied::<B>),
         generate: Some(generate::<B>),
+        identity: Some(identity::<B>),
     }
 }
 
@@ -208,6 +210,18 @@ unsafe extern "C" fn generate<B: Behind>(
         };
         let mut sequence = Sequence::new(state.context, state.sequence);
         *written = state.transformer.generate(&mut sequence, prompt, stop, out).map_err(failed)?;
+        Ok(MOBIEDIT_OK)
+    };
+    code(run())
+}
+
+/// # Safety
+/// As `mobiedit_backend` says.
+unsafe extern "C" fn identity<B: Behind>(context: *mut c_void, layer: u32, out: *mut u64) -> i32 {
+    let run = || {
+        // SAFETY: by this function's contract.
+        let (state, out) = unsafe { (B::open(context)?, one_mut(out)?) };
+        *out = identity::identity(state.transformer.model(), layer as usize);
         Ok(MOBIEDIT_OK)
     };
     code(run())

@@ -180,6 +180,9 @@ pub struct mobiedit_backend {
             written: *mut usize,
         ) -> i32,
     >,
+    /// Says which model this is, as far as patches of `layer` are concerned: a number that others do not have, such as a hash of
+    /// the layer's weights, to `out`. A journal keeps it with each edit, and gives none to another model. May be NULL: then it is 0.
+    pub identity: Option<unsafe extern "C" fn(context: *mut c_void, layer: u32, out: *mut u64) -> i32>,
 }
 
 /// Samples from the edit layer, half-precision floats as their bits: `mobiedit_open_calibration` fills it, `mobiedit_cpu_readers`

@@ -22,10 +22,12 @@ struct Program {
     long: bool,
 }
 
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 9] = [
     Program { name: "smoke", on_model: false, prints_patch: false, long: false },
     Program { name: "callbacks", on_model: false, prints_patch: false, long: false },
+    Program { name: "journal", on_model: false, prints_patch: false, long: false },
     Program { name: "edit", on_model: true, prints_patch: true, long: false },
+    Program { name: "kept", on_model: true, prints_patch: false, long: false },
     Program { name: "calibration", on_model: true, prints_patch: false, long: false },
     Program { name: "stacked", on_model: true, prints_patch: false, long: true },
     Program { name: "resume", on_model: true, prints_patch: true, long: true },
@@ -154,10 +156,16 @@ pub(crate) fn cortex_m_ready(sh: &Shell) -> Result<(), String> {
     tools::rust_target(sh, THUMB.triple)
 }
 
-/// Bytes of stack that `mobiedit_step` takes in a program on a Cortex-M, by `stack.c`.
+/// Most bytes of stack that a step, or opening a journal and appending to it, takes in a program on a Cortex-M, by `stack.c`.
 pub(crate) fn stack_of(sh: &Shell, program: &str, library: &Path) -> anyhow::Result<u64> {
     let program = PROGRAMS.iter().find(|known| known.name == program).context("a program of tests/c")?;
-    let flags = [CORTEX_M.as_slice(), &["--specs=rdimon.specs", "-Wl,--wrap=mobiedit_step"]].concat();
+    let wrapped = [
+        "-Wl,--wrap=mobiedit_step",
+        "-Wl,--wrap=mobiedit_journal_open",
+        "-Wl,--wrap=mobiedit_journal_append",
+        "--specs=rdimon.specs",
+    ];
+    let flags = [CORTEX_M.as_slice(), &wrapped].concat();
     let runner: Vec<&str> = [&["qemu-system-arm"], MPS2.as_slice()].concat();
     let compiler = "arm-none-eabi-gcc".into();
     let way = Way { name: "stack", compiler, flags: &flags, with: &["mps2.c", "stack.c"], runner: &runner };

@@ -9,11 +9,13 @@ use crate::workspace;
 /// The header's place.
 const HEADER: &str = "include/mobiedit.h";
 /// The files of the C interface whose items are in it, in its order.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 9] = [
     "src/capi/code.rs",
     "src/capi/types.rs",
     "src/capi/editor.rs",
     "src/capi/patch.rs",
+    "src/capi/flash.rs",
+    "src/capi/journal.rs",
     "src/capi/calibration.rs",
     "src/capi/cpu.rs",
     "src/capi/qnn.rs",
@@ -30,6 +32,8 @@ const INTRODUCTION: &str = "\
  *   3. mobiedit_footprint, mobiedit_init, mobiedit_edit.
  *   4. mobiedit_step until it returns no MOBIEDIT_OK: MOBIEDIT_ENDED, or an error.
  *   5. mobiedit_get_patch, mobiedit_apply, mobiedit_undo, mobiedit_generate.
+ *   6. mobiedit_journal_open and mobiedit_journal_append keep the patch in flash; after the next start mobiedit_journal_next and
+ *      mobiedit_journal_apply bring it back, without a search.
  *
  * Functions return MOBIEDIT_OK, MOBIEDIT_ENDED, or a negative MOBIEDIT_ERR_...; after an error nothing was written.
  * One state must not be used by two threads at a time; different states are independent. Nothing is allocated, but by the

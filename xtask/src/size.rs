@@ -20,15 +20,19 @@ use crate::{c, tools, workspace};
 const TABLE: &str = "tests/c/sizes.txt";
 const HEADING: &str = "\
 # What libmobiedit.a takes, in bytes, and where the bar is. Written by `cargo xtask size --update`.
-# Flash, static RAM and stack: thumbv7em-none-eabihf, opt-level s, all functions of the interface. The stack of mobiedit_step is
-# measured under QEMU with the callbacks' own. Arenas: the editor's memory for 7 prompts of 16 tokens and 2 essence prompts of 4.
+# Flash, static RAM and stack: thumbv7em-none-eabihf, opt-level s, all functions of the interface. The stack of mobiedit_step, and
+# of mobiedit_journal_open and _append, is measured under QEMU with the callbacks' own. Arenas: the editor's memory for 7 prompts
+# of 16 tokens and 2 essence prompts of 4.
 ";
 
 /// Bars of the product.
-const BARS: [(&str, u64); 5] = [
+const BARS: [(&str, u64); 8] = [
     ("flash: editor alone", 48 * 1024),
     ("static RAM: editor alone", 0),
     ("stack of a step: editor alone", 4 * 1024),
+    ("flash: with the journal", 56 * 1024),
+    ("static RAM: with the journal", 0),
+    ("stack of open and append: with the journal", 4 * 1024),
     ("flash: with the CPU backend", 160 * 1024),
     ("static RAM: with the CPU backend", 0),
 ];
@@ -57,14 +61,22 @@ pub(crate) fn run(sh: &Shell, report: &mut Report, update: bool) {
 fn measure(sh: &Shell) -> anyhow::Result<Vec<(String, u64)>> {
     let library = THUMB.build(sh)?;
     let all = functions(&library)?;
-    let editor: Vec<String> = all.iter().filter(|name| !name.starts_with("mobiedit_cpu")).cloned().collect();
+    let without = |prefixes: &[&str]| -> Vec<String> {
+        all.iter().filter(|name| !prefixes.iter().any(|prefix| name.starts_with(prefix))).cloned().collect()
+    };
+    let editor = without(&["mobiedit_cpu", "mobiedit_journal"]);
+    let with_journal = without(&["mobiedit_cpu"]);
     let mut sizes = Vec::new();
-    for (name, functions, program) in [("editor alone", &editor, "callbacks"), ("with the CPU backend", &all, "edit")] {
+    for (name, functions, stack, program) in [
+        ("editor alone", &editor, "stack of a step", "callbacks"),
+        ("with the journal", &with_journal, "stack of open and append", "journal"),
+        ("with the CPU backend", &all, "stack of a step", "edit"),
+    ] {
         let linked = link(sh, &library, functions)?;
         let (flash, ram) = flash_and_ram(&linked)?;
         sizes.push((format!("flash: {name}"), flash));
         sizes.push((format!("static RAM: {name}"), ram));
-        sizes.push((format!("stack of a step: {name}"), c::stack_of(sh, program, &library)?));
+        sizes.push((format!("{stack}: {name}"), c::stack_of(sh, program, &library)?));
     }
     for line in c::arenas(sh, &HOST.build(sh)?)?.lines() {
         let (name, bytes) = line.rsplit_once(": ").with_context(|| format!("arena.c printed {line:?}"))?;

@@ -12,8 +12,8 @@ use core::mem;
 use mobiedit_core::checksum::crc32;
 
 use super::{
-    Cursor, DONE, Filled, HEADER_LEN, Journal, JournalError, OLDEST, PIECE, RECORD_LEN, Record, Storage, Unreadable,
-    header,
+    Cursor, DONE, Filled, HEADER_LEN, Journal, JournalError, OLDEST, PIECE, Pieces, RECORD_LEN, Record, Storage,
+    Unreadable, header,
 };
 
 /// Bytes of an area before the first record that a caller appended.
@@ -83,6 +83,22 @@ impl<S: Erase> Areas<S> {
     /// [`JournalError::Torn`] after a power cut while appending, [`JournalError::Full`] without room: in both cases
     /// [`compact`](Self::compact) helps. Those of the storage.
     pub fn append(&mut self, payload: &[&[u8]]) -> Result<(), JournalError<S::Error>> {
+        self.begin()?;
+        self.journal.append(payload)
+    }
+
+    /// The same with pieces that need not all be in memory at once, of `len` bytes together.
+    pub(super) fn append_pieces(
+        &mut self,
+        len: u64,
+        pieces: Pieces<'_, S::Error>,
+    ) -> Result<(), JournalError<S::Error>> {
+        self.begin()?;
+        self.journal.append_pieces(len, pieces)
+    }
+
+    /// Writes the generation where there is none.
+    fn begin(&mut self) -> Result<(), JournalError<S::Error>> {
         if self.journal.whole() < AREA_HEADER_LEN {
             // Nothing was ever appended. What a first try left is not erased before the other area is a journal: a cut
             // would leave what looks like a damaged one.
@@ -93,7 +109,7 @@ impl<S: Erase> Areas<S> {
                 self.journal.append(&[&self.generation.to_le_bytes()])?;
             }
         }
-        self.journal.append(payload)
+        Ok(())
     }
 
     /// Writes the records that are to be kept into the other area, switches to it and erases this one. After an error, and
@@ -115,11 +131,13 @@ impl<S: Erase> Areas<S> {
         let generation = self.generation.wrapping_add(1);
         self.other.sync().map_err(JournalError::Storage)?;
         let version = self.journal.version().max(OLDEST);
+        let len = self.other.size().map_err(JournalError::Storage)?;
+        // From here on the other area may be the one that counts, whatever fails: nothing more is appended to this one.
+        self.journal.free = false;
         self.other.write(0, &area_header(version, generation)).map_err(JournalError::Storage)?;
         self.other.sync().map_err(JournalError::Storage)?;
         self.generation = generation;
         mem::swap(&mut self.journal.storage, &mut self.other);
-        let len = self.journal.storage.size().map_err(JournalError::Storage)?;
         (self.journal.end, self.journal.len, self.journal.free) = (to, len, true);
         self.other.erase().map_err(JournalError::Storage)
     }

@@ -217,7 +217,7 @@ pub fn run(bytes: &[u8]) {
             break;
         }
         let code = world.call();
-        assert!((MOBIEDIT_ERR_DEVICE..=MOBIEDIT_ENDED).contains(&code), "{code} is no code of the library");
+        assert!((MOBIEDIT_ERR_UNKNOWN..=MOBIEDIT_ENDED).contains(&code), "{code} is no code of the library");
         assert!(!mobiedit_strerror(code).is_null());
         assert!(world.memories.iter().all(Lent::is_whole), "written behind the lent memory");
     }
@@ -272,6 +272,7 @@ impl World<'_> {
             remove: has(5).then_some(remove),
             applied: None,
             generate: None,
+            identity: None,
         };
         self.toys.push(toy);
         self.backends.push(Box::new(backend));
@@ -524,6 +525,7 @@ fn none() -> mobiedit_backend {
         remove: None,
         applied: None,
         generate: None,
+        identity: None,
     }
 }
 

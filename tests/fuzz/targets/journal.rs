@@ -6,6 +6,7 @@ use mobiedit::backends::journal::{Cursor, Journal, JournalError, OutOfBounds, Re
 use mobiedit::core::RankOne;
 use mobiedit::host::edits::{EditInfo, Edits, EditsWriter};
 
+use super::flash;
 use super::input::Stream;
 use super::moment;
 
@@ -102,6 +103,7 @@ fn read(bytes: &[u8]) {
         assert_eq!(after.split_last(), Some((&b"one more".to_vec(), &records[..])));
     }
     folder(bytes);
+    flash::run(bytes);
 }
 
 /// The same as the journal of an edits folder.
@@ -158,7 +160,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     }
     writer.undo("e1").expect("it is there");
     let whole = fs::read(writer.edits().journal()).expect("it was just written");
+    let flash = flash::used(&mut stream);
     vec![
+        ("flash-edits-and-undo", flash),
         ("edits-and-undo", whole.clone()),
         ("torn", whole[..whole.len() - 9].to_vec()),
         ("zeros-behind", [&whole[..], &[0; 40]].concat()),

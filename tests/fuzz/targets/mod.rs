@@ -11,6 +11,7 @@ pub mod c_calls;
 pub mod calibration;
 pub mod checkpoint;
 pub mod dataset;
+mod flash;
 pub mod gguf;
 #[path = "../../heap/mod.rs"]
 pub mod heap;

@@ -16,12 +16,15 @@ use cortex_m as _; // the critical sections that defmt and the heap ask for
 use cortex_m_rt::entry;
 use defmt_semihosting as _; // where defmt's frames go
 use embedded_alloc::LlffHeap as Heap;
-use firmware_edit::{Memory, edit};
+use firmware_edit::{Flash, Memory, edit};
 use semihosting::process::exit;
 use static_cell::ConstStaticCell;
 
 /// All that the edit needs. Zeros, so it is in `.bss` and takes no flash.
 static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::NEW);
+
+/// Where the edit outlasts a power-off. QEMU's board has no flash that a program can write.
+static FLASH: ConstStaticCell<Flash> = ConstStaticCell::new(Flash::NEW);
 
 /// The application's heap. MobiEdit never asks for it: an edit cannot fail because the application has used it up, and the
 /// other way round.
@@ -38,7 +41,7 @@ fn main() -> ! {
     let mut curve: Vec<f32> = Vec::new();
     let heap_before = HEAP.used();
 
-    let edited = edit(MEMORY.take(), |progress| {
+    let edited = edit(MEMORY.take(), FLASH.take(), |progress| {
         // One unit of work is done: feed the watchdog here.
         curve.push(progress.p_target);
         defmt::info!("{}: step {=u32}, P(target) {=f32}", progress.phase, progress.step, progress.p_target);
@@ -49,6 +52,7 @@ fn main() -> ! {
         Ok(edited) => {
             let [before, after, undone] = edited.answers;
             defmt::info!("before {}, after {}, undone {}", before, after, undone);
+            defmt::info!("at the next start {}, without a search", edited.next.answer);
             defmt::info!("{=u32} steps, {=u64} forward passes", edited.progress.step, edited.progress.forward_passes);
             defmt::info!("patch {=u64:016x}", edited.patch);
             exit(i32::from(!edited.is_good()));

@@ -7,7 +7,7 @@
 #![no_std]
 #![no_main]
 
-use firmware_edit::{Memory, edit};
+use firmware_edit::{Flash, Memory, edit};
 use hexagon_start::{Counts, println};
 use static_cell::ConstStaticCell;
 
@@ -15,11 +15,13 @@ hexagon_start::entry!(main);
 
 /// All that the edit needs: the compiler knows how much that is, and the linker whether it fits.
 static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::NEW);
+/// Where the edit outlasts a power-off, in place of a file or a flash.
+static FLASH: ConstStaticCell<Flash> = ConstStaticCell::new(Flash::NEW);
 
 fn main() -> i32 {
     println!("an edit in {} bytes of static memory", size_of::<Memory>());
     let (mut instructions, mut last) = (0, Counts::now());
-    let edited = edit(MEMORY.take(), |progress| {
+    let edited = edit(MEMORY.take(), FLASH.take(), |progress| {
         // One unit of work is done: give the DSP's other threads their turn here. QEMU counts in 32 bits: add up unit by unit.
         instructions += u64::from(last.elapsed().instructions);
         last = Counts::now();
@@ -29,6 +31,7 @@ fn main() -> i32 {
         Ok(edited) => {
             let [before, after, undone] = edited.answers;
             println!("before {before:?}, after {after:?}, undone {undone:?}");
+            println!("at the next start {:?}, without a search", edited.next.answer);
             println!("{} steps, {} forward passes", edited.progress.step, edited.progress.forward_passes);
             println!("{instructions} instructions of the search, by QEMU's count");
             println!("patch {:016x}", edited.patch);
