@@ -16,8 +16,8 @@ use targets::{TARGETS, Target};
 
 /// Mutations of each seed.
 const MUTATIONS: usize = 500;
-/// Longest that one input may take: far more than any does, and far less than what does not end.
-const LONGEST: Duration = Duration::from_secs(10);
+/// Longest that one input may take: far more than any does, and far less than what does not end. Miri takes some hundred times longer.
+const LONGEST: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 10 });
 /// Most bytes of all committed seeds.
 const MOST_BYTES: u64 = 300_000;
 

@@ -1,13 +1,17 @@
 //! Sequences of C calls, in any order and with any numbers: each returns a code of the library, writes where it was told to and
 //! nowhere else, and an editor that was given what it asked for works. Pointers are NULL or what they are declared to be.
 #![allow(unsafe_code, reason = "it calls what C calls")]
-#![allow(clippy::vec_box, reason = "C points to what is in the boxes")]
+
+mod journal;
+mod memory;
 
 use std::ffi::c_void;
 use std::ptr;
 
 use ::mobiedit::capi::*;
 
+use self::journal::Journal;
+use self::memory::{Kept, Lent};
 use super::input::Input;
 use super::tiny;
 
@@ -15,8 +19,6 @@ use super::tiny;
 const MOST: usize = 64;
 /// Most bytes that a state is given.
 const LENT: usize = 1 << 18;
-/// What stands behind all memory that is lent.
-const CANARY: u64 = 0xA5A5_5A5A_C3C3_3C3C;
 
 /// What stands behind a toy's callbacks: sizes, and when it fails.
 struct Toy {
@@ -154,12 +156,13 @@ unsafe extern "C" fn remove(context: *mut c_void, _: u32) -> i32 {
 /// Everything that calls point to; what a state may still point to is kept until the end.
 struct World<'i> {
     input: Input<'i>,
-    state: Box<mobiedit>,
-    cpu: Box<mobiedit_cpu>,
-    toys: Vec<Box<Toy>>,
-    backends: Vec<Box<mobiedit_backend>>,
-    configs: Vec<Box<mobiedit_config>>,
-    problems: Vec<Box<Posed>>,
+    state: Kept<mobiedit>,
+    cpu: Kept<mobiedit_cpu>,
+    journal: Journal,
+    toys: Vec<Kept<Toy>>,
+    backends: Vec<Kept<mobiedit_backend>>,
+    configs: Vec<Kept<mobiedit_config>>,
+    problems: Vec<Posed>,
     memories: Vec<Lent>,
     models: Vec<Vec<u64>>,
     kept: Vec<u8>,
@@ -171,38 +174,16 @@ struct Posed {
     _tokens: Vec<Vec<u32>>,
     _prompts: Vec<mobiedit_prompt>,
     _target: Vec<u32>,
-    problem: mobiedit_problem,
-}
-
-/// Memory with words behind it that stay as they are.
-struct Lent {
-    words: Vec<u64>,
-    len: usize,
-}
-
-impl Lent {
-    fn new(len: usize) -> Self {
-        let mut words = vec![0xFFFF_FFFF_FFFF_FFFF; len.div_ceil(8) + 4];
-        let end = words.len() - 4;
-        words[end..].fill(CANARY);
-        Self { words, len }
-    }
-
-    fn at(&mut self) -> *mut c_void {
-        self.words.as_mut_ptr().cast()
-    }
-
-    fn is_whole(&self) -> bool {
-        self.words[self.len.div_ceil(8)..].iter().all(|word| *word == CANARY)
-    }
+    problem: Kept<mobiedit_problem>,
 }
 
 /// Makes the calls.
 pub fn run(bytes: &[u8]) {
     let mut world = World {
         input: Input::new(bytes),
-        state: Box::new(mobiedit { opaque: [0; MOBIEDIT_STATE_WORDS] }),
-        cpu: Box::new(mobiedit_cpu { opaque: [0; MOBIEDIT_CPU_WORDS] }),
+        state: Kept::new(mobiedit { opaque: [0; MOBIEDIT_STATE_WORDS] }),
+        cpu: Kept::new(mobiedit_cpu { opaque: [0; MOBIEDIT_CPU_WORDS] }),
+        journal: Journal::new(),
         toys: Vec::new(),
         backends: Vec::new(),
         configs: Vec::new(),
@@ -235,9 +216,10 @@ impl World<'_> {
             9 => self.ended(),
             10 => self.apply(),
             // SAFETY: the state is zeroed or initialised, and all that it points to is kept.
-            11 => unsafe { mobiedit_undo(&raw mut *self.state, self.id) },
+            11 => unsafe { mobiedit_undo(self.state.at(), self.id) },
             12 => self.generate(),
             13 => self.readers(),
+            14 => self.journal.call(&mut self.input),
             _ => self.steps(),
         }
     }
@@ -258,12 +240,12 @@ impl World<'_> {
             *sizes.into_iter().nth(self.input.below(6)).expect("one of six") = self.input.size() as u32;
         }
         let (fails, strange) = (u32::from(self.input.byte() % 32), u32::from(self.input.byte()));
-        let mut toy = Box::new(Toy { spec, calls: 0, fails, strange, applied: 0 });
+        let toy = Kept::new(Toy { spec, calls: 0, fails, strange, applied: 0 });
         let missing = self.input.byte();
         let has = |bit: u8| missing != 255 - bit;
         let backend = mobiedit_backend {
             spec,
-            context: (&raw mut *toy).cast(),
+            context: toy.at().cast(),
             prefill: has(0).then_some(prefill),
             losses: has(1).then_some(losses),
             evaluate: has(2).then_some(evaluate),
@@ -275,7 +257,7 @@ impl World<'_> {
             identity: None,
         };
         self.toys.push(toy);
-        self.backends.push(Box::new(backend));
+        self.backends.push(Kept::new(backend));
         MOBIEDIT_OK
     }
 
@@ -320,13 +302,14 @@ impl World<'_> {
             return code;
         }
         let less = self.input.rarely(8);
-        let mut memory = Lent::new(need.min(LENT).saturating_sub(usize::from(less)));
+        let memory = Lent::new(need.min(LENT).saturating_sub(usize::from(less)));
         (config.memory, config.memory_len) = (memory.at(), memory.len);
-        let mut backend = Box::new(none());
+        let backend = Kept::new(none());
         // A backend that is given another model is used no more: the state has to be initialised again.
-        self.state.opaque[0] = 0;
+        // SAFETY: no call is under way.
+        unsafe { (*self.state.at()).opaque[0] = 0 };
         // SAFETY: as above; the backend's place stays.
-        let code = unsafe { mobiedit_cpu_init(&raw mut *self.cpu, &raw const config, &raw mut *backend) };
+        let code = unsafe { mobiedit_cpu_init(self.cpu.at(), &raw const config, backend.at()) };
         if memory.len < need {
             assert!(code != MOBIEDIT_OK, "{} bytes were enough, {need} were asked for", memory.len);
         } else {
@@ -338,8 +321,11 @@ impl World<'_> {
             self.backends.push(backend);
         } else {
             // The memory of the model before may be the next one's.
-            self.cpu.opaque[0] = 0;
-            self.backends.retain(|backend| !ptr::eq(backend.context, (&raw const *self.cpu).cast()));
+            // SAFETY: no call is under way.
+            unsafe { (*self.cpu.at()).opaque[0] = 0 };
+            let cpu = self.cpu.at().cast();
+            // SAFETY: as above.
+            self.backends.retain(|backend| unsafe { (*backend.at()).context } != cpu);
         }
         code
     }
@@ -347,7 +333,7 @@ impl World<'_> {
     fn init(&mut self) -> i32 {
         let mut small =
             |most: usize| if self.input.rarely(16) { self.input.size() as u32 } else { self.input.below(most) as u32 };
-        let mut config = Box::new(mobiedit_config {
+        let mut config = mobiedit_config {
             abi: MOBIEDIT_ABI,
             preset: small(2),
             max_steps: small(8),
@@ -359,26 +345,27 @@ impl World<'_> {
             statistics: ptr::null(),
             memory: ptr::null_mut(),
             memory_len: 0,
-        });
+        };
         if self.input.rarely(8) {
             config.min_probability = f32::from_bits(self.input.word());
         }
-        config.backend = self.backends.last().map_or(ptr::null(), |backend| &raw const **backend);
+        config.backend = self.backends.last().map_or(ptr::null(), |backend| backend.at().cast_const());
         let mut need = 0;
         let (problem, len) = (self.problem(), self.input.below(64) * (LENT / 256));
         // SAFETY: all that the config and the problem point to is kept.
-        let known = unsafe { mobiedit_footprint(&raw const *config, problem, &raw mut need) } == MOBIEDIT_OK;
+        let known = unsafe { mobiedit_footprint(&raw const config, problem, &raw mut need) } == MOBIEDIT_OK;
         let exact = known && need <= LENT && !self.input.rarely(4);
-        let mut memory = Lent::new(if exact { need } else { len });
+        let memory = Lent::new(if exact { need } else { len });
         (config.memory, config.memory_len) = (memory.at(), memory.len);
         if self.input.rarely(16) {
             config.memory = ptr::null_mut();
         }
+        let config = Kept::new(config);
         // SAFETY: as above.
-        let code = unsafe { mobiedit_init(&raw mut *self.state, &raw const *config) };
+        let code = unsafe { mobiedit_init(self.state.at(), config.at()) };
         if exact && code == MOBIEDIT_OK {
             // SAFETY: as above.
-            let begun = unsafe { mobiedit_edit(&raw mut *self.state, problem) };
+            let begun = unsafe { mobiedit_edit(self.state.at(), problem) };
             assert_eq!(begun, MOBIEDIT_OK, "{need} bytes were asked for");
         }
         self.memories.push(memory);
@@ -423,20 +410,20 @@ impl World<'_> {
             target_len: claimed(problem.target_len, target.len(), most_tokens),
             ..problem
         };
-        let posed = Box::new(Posed { _tokens: tokens, _prompts: prompts, _target: target, problem });
-        let at = &raw const posed.problem;
-        self.problems.push(posed);
+        let problem = Kept::new(problem);
+        let at = problem.at();
+        self.problems.push(Posed { _tokens: tokens, _prompts: prompts, _target: target, problem });
         at
     }
 
     fn edit(&mut self) -> i32 {
         let problem = if self.input.rarely(16) { ptr::null() } else { self.problem() };
         // SAFETY: the state is zeroed or initialised, and all that it points to is kept.
-        unsafe { mobiedit_edit(&raw mut *self.state, problem) }
+        unsafe { mobiedit_edit(self.state.at(), problem) }
     }
 
     fn resume(&mut self) -> i32 {
-        let problem = self.problems.last().map_or(ptr::null(), |posed| &raw const posed.problem);
+        let problem = self.problems.last().map_or(ptr::null(), |posed| posed.problem.at().cast_const());
         let mut bytes = self.kept.clone();
         if self.input.rarely(2)
             && let at = usize::from(self.input.byte())
@@ -445,14 +432,14 @@ impl World<'_> {
             *byte ^= 1 << self.input.below(8);
         }
         // SAFETY: as above; the bytes are there.
-        unsafe { mobiedit_resume(&raw mut *self.state, problem, bytes.as_ptr(), bytes.len()) }
+        unsafe { mobiedit_resume(self.state.at(), problem, bytes.as_ptr(), bytes.len()) }
     }
 
     fn checkpoint(&mut self) -> i32 {
         let len = if self.input.rarely(4) { self.input.below(200) } else { 4096 };
         let (mut bytes, mut written) = (vec![0xEE; len], usize::MAX);
         // SAFETY: as above; there are as many bytes.
-        let code = unsafe { mobiedit_checkpoint(&raw mut *self.state, bytes.as_mut_ptr(), len, &raw mut written) };
+        let code = unsafe { mobiedit_checkpoint(self.state.at(), bytes.as_mut_ptr(), len, &raw mut written) };
         if code == MOBIEDIT_OK {
             assert!(written <= len && bytes[written..].iter().all(|byte| *byte == 0xEE));
             bytes.truncate(written);
@@ -466,14 +453,14 @@ impl World<'_> {
         let mut code = MOBIEDIT_OK;
         for _ in 0..1 + self.input.below(100) {
             // SAFETY: the state is zeroed or initialised, and all that it points to is kept.
-            code = unsafe { mobiedit_step(&raw mut *self.state) };
+            code = unsafe { mobiedit_step(self.state.at()) };
             if code != MOBIEDIT_OK {
                 break;
             }
         }
         let mut progress = mobiedit_progress::default();
         // SAFETY: as above.
-        let known = unsafe { mobiedit_get_progress(&raw mut *self.state, &raw mut progress) };
+        let known = unsafe { mobiedit_get_progress(self.state.at(), &raw mut progress) };
         assert!(code != MOBIEDIT_ENDED || known == MOBIEDIT_OK && progress.outcome != MOBIEDIT_RUNNING);
         code
     }
@@ -481,14 +468,14 @@ impl World<'_> {
     fn ended(&mut self) -> i32 {
         let mut patch = mobiedit_patch { layer: 0, u: ptr::null(), lambda: ptr::null() };
         // SAFETY: as above.
-        let code = unsafe { mobiedit_get_patch(&raw mut *self.state, &raw mut patch) };
+        let code = unsafe { mobiedit_get_patch(self.state.at(), &raw mut patch) };
         assert!(code != MOBIEDIT_OK || !patch.u.is_null() && !patch.lambda.is_null());
         code
     }
 
     fn apply(&mut self) -> i32 {
         // SAFETY: as above.
-        unsafe { mobiedit_apply(&raw mut *self.state, &raw mut self.id) }
+        unsafe { mobiedit_apply(self.state.at(), &raw mut self.id) }
     }
 
     fn generate(&mut self) -> i32 {
@@ -497,7 +484,7 @@ impl World<'_> {
         let (at, len) = (out.as_mut_ptr(), out.len());
         // SAFETY: as above; the buffers have these lengths.
         let code = unsafe {
-            let state = &raw mut *self.state;
+            let state = self.state.at();
             mobiedit_generate(state, prompt.as_ptr(), prompt.len(), ptr::null(), 0, at, len, &raw mut written)
         };
         assert!(code != MOBIEDIT_OK || written <= len);
@@ -508,7 +495,7 @@ impl World<'_> {
         let mut out = vec![0_u16; self.input.below(128)];
         let layer = if self.input.rarely(4) { self.input.word() } else { 0 };
         // SAFETY: the backend is zeroed or initialised; there are as many halves.
-        unsafe { mobiedit_cpu_readers(&raw mut *self.cpu, layer, out.as_mut_ptr(), out.len()) }
+        unsafe { mobiedit_cpu_readers(self.cpu.at(), layer, out.as_mut_ptr(), out.len()) }
     }
 }
 
@@ -535,7 +522,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let init = [3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 1, 1, 4, 5, 1, 1, 2, 3, 0, 6, 7, 0, 0, 0, 0, 9, 0, 0];
     let rest = [15, 99, 8, 0, 15, 99, 9, 8, 0, 7, 0, 0, 15, 50, 10, 11, 12, 3, 1, 2, 3, 9];
     let counts = |claims: &[u8]| [&init[..11], &[0, 0, 4, 0, 1, 1, 0], claims].concat();
-    vec![
+    let mut seeds = vec![
         ("most-prompts", [&[0, 0, 0, 0, 0][..], &counts(&[31, 0, 0, 0])].concat()),
         ("most-target-tokens", [&[0, 0, 0, 0, 0][..], &counts(&[0, 0, 31, 0])].concat()),
         ("toy", [&[0, 0, 0, 0, 0][..], &init, &rest].concat()),
@@ -543,6 +530,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("toy-of-no-numbers", [&[0, 0, 0, 40, 0][..], &init, &rest].concat()),
         ("cpu", [&[2, 0, 0, 0, 0, 0, 0, 30, 0, 5, 0, 18, 0][..], &init, &rest, &[13, 64, 0]].concat()),
         ("cpu-context-4g", vec![2, 0, 7, 0, 0, 0, 0, 30, 0, 5, 0, 18, 0]),
-        ("wrong-order", vec![14, 3, 9, 10, 11, 12, 2, 13, 8, 7, 5, 0, 0, 3]),
-    ]
+        ("wrong-order", vec![15, 3, 9, 10, 11, 12, 2, 13, 8, 7, 5, 0, 0, 3]),
+    ];
+    seeds.extend(journal::seeds());
+    seeds
 }
