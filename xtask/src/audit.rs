@@ -1,7 +1,6 @@
 //! What looks at the code from outside, by hand: Miri, sanitizers and cargo-careful at undefined behaviour and races, cargo-deny at what
 //! we depend on.
 
-use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::tools;
@@ -9,24 +8,56 @@ use crate::tools;
 const CAREFUL: &str = "0.4.10";
 
 /// Tests of core over thousands of random numbers: nothing of `unsafe` is in them.
-const LONG: &[&str] = &["agrees_with_a_dense_solve", "readers_shape_the_covariance", "random::", "every_sequence"];
+const LONG: &[&str] =
+    &["agrees_with_a_dense_solve", "readers_shape_the_covariance", "random::", "every_sequence", "the_moments_are"];
+
+/// Tests of backends that cut a flash off at thousands of places: nothing of `unsafe` is in them either.
+const LONG_BACKENDS: &[&str] = &["a_power_cut_at_any_byte", "a_flash_that_loses_power"];
+
+/// Tests that Miri runs.
+struct Interpreted {
+    what: &'static str,
+    arguments: &'static [&'static str],
+    variables: &'static [(&'static str, &'static str)],
+    left_out: &'static [&'static str],
+}
+
+const INTERPRETED: [Interpreted; 4] = [
+    Interpreted { what: "core", arguments: &["-p", "mobiedit-core", "--lib"], variables: &[], left_out: LONG },
+    Interpreted {
+        what: "backends",
+        arguments: &["-p", "mobiedit-backends", "--lib"],
+        variables: &[],
+        left_out: LONG_BACKENDS,
+    },
+    Interpreted {
+        what: "the CPU's arithmetic",
+        arguments: &["-p", "mobiedit-hal-cpu", "--features", "std", "--lib"],
+        // With AVX2 switched on, its kernel is what Miri runs beside the portable one.
+        variables: &[("RUSTFLAGS", "-C target-feature=+avx2")],
+        left_out: &[],
+    },
+    Interpreted {
+        what: "sequences of C calls: an edit by callbacks, one on the CPU, a journal",
+        arguments: &["-p", "mobiedit", "--features", "capi", "--test", "fuzz_corpus", "c_calls"],
+        // It reads the seeds, as they are.
+        variables: &[("MIRIFLAGS", "-Zmiri-disable-isolation"), ("MOBIEDIT_MUTATIONS", "0")],
+        left_out: &[],
+    },
+];
 
 /// Runs the tests that Miri can run: no system calls but the plainest, no threads of rayon, no vendor's library.
 pub(crate) fn miri(sh: &Shell) -> anyhow::Result<()> {
     nightly(sh)?;
-    let miri = "cargo +nightly miri test --target-dir target/miri";
-    for (what, arguments, flags, left_out) in [
-        ("core", "-p mobiedit-core --lib", "", LONG),
-        ("backends", "-p mobiedit-backends --lib", "", &[]),
-        // With AVX2 switched on, its kernel is what Miri runs beside the portable one.
-        ("the CPU's arithmetic", "-p mobiedit-hal-cpu --features std --lib", "-C target-feature=+avx2", &[]),
-        ("the C interface", "-p mobiedit --no-default-features --features capi --lib", "", &[]),
-    ] {
-        eprintln!("\n== Miri: {what}; left out, as they would take hours: {}", left_out.join(", "));
-        let (program, rest) = miri.split_once(' ').context("a command")?;
-        let words: Vec<&str> = rest.split_whitespace().chain(arguments.split_whitespace()).collect();
+    for Interpreted { what, arguments, variables, left_out } in INTERPRETED {
+        eprintln!("\n== Miri: {what}");
+        if !left_out.is_empty() {
+            eprintln!("left out, as they would take hours: {}", left_out.join(", "));
+        }
         let skip = left_out.iter().flat_map(|test| ["--skip", test]);
-        sh.cmd(program).args(words).arg("--").args(skip).env("RUSTFLAGS", flags).run()?;
+        cmd!(sh, "cargo +nightly miri test --target-dir target/miri {arguments...} -- {skip...}")
+            .envs(variables.iter().copied())
+            .run()?;
     }
     Ok(())
 }

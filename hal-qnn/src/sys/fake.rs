@@ -5,6 +5,7 @@ use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{null, without_provenance_mut};
 use std::boxed::Box;
 use std::ffi::CString;
+use std::sync::Mutex;
 use std::thread_local;
 use std::vec::Vec;
 
@@ -124,20 +125,28 @@ pub(crate) fn refused(call: &'static str, status: u64) -> QnnError {
 pub(crate) fn interface(change: fn(&mut Table)) -> Interface {
     let core = Version { major: 2, minor: 40, patch: 0 };
     // SAFETY: the interface is whole, and never freed.
-    unsafe { Interface::from_ptr(leaked(HTP, core, change)) }.unwrap()
+    unsafe { Interface::from_ptr(provider_of(HTP, core, change)) }.unwrap()
 }
 
 /// An interface of this backend and version.
 pub(super) fn provider(backend_id: u32, core: Version) -> *const Provider {
-    leaked(backend_id, core, |_| {})
+    provider_of(backend_id, core, |_| {})
 }
 
-fn leaked(backend_id: u32, core: Version, change: fn(&mut Table)) -> *const Provider {
+fn provider_of(backend_id: u32, core: Version, change: fn(&mut Table)) -> *const Provider {
     let mut table = table();
     change(&mut table);
     let api_version = ApiVersion { core, backend: Version::default() };
     let interface = InterfaceV2 { provider: Provider { backend_id, name: c"FAKE".as_ptr(), api_version }, table };
-    Box::into_raw(Box::new(interface)).cast_const().cast()
+    kept(interface).cast()
+}
+
+/// A value that is never freed, as what a library has in its statics, and that the process still points to at its end: no leak.
+fn kept<T>(value: T) -> *const T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let place = Box::into_raw(Box::new(value));
+    KEPT.lock().unwrap().push(place.expose_provenance());
+    place
 }
 
 fn table() -> Table {
@@ -190,11 +199,10 @@ fn table() -> Table {
 /// Both places can be written to.
 pub(super) unsafe extern "C" fn get_providers(list: *mut *const *const Provider, len: *mut u32) -> Status {
     FAKE.with_borrow(|fake| {
-        let providers = fake.providers.as_ref().map(|providers| Box::leak(providers.clone().into_boxed_slice()));
         // SAFETY: the caller's promise. Without a list the length is a lie, which nobody may believe.
         unsafe {
-            *len = providers.as_ref().map_or(1, |providers| providers.len() as u32);
-            *list = providers.map_or(null(), |providers| providers.as_ptr());
+            *len = fake.providers.as_ref().map_or(1, |providers| providers.len() as u32);
+            *list = fake.providers.clone().map_or(null(), |providers| (*kept(providers)).as_ptr());
         }
         fake.answer("getProviders")
     })
@@ -490,7 +498,7 @@ unsafe extern "C" fn device_get_infrastructure(infrastructure: *mut *const c_voi
 pub(crate) fn clocks() -> *const Infrastructure {
     let clocks =
         Clocks { create: Some(create_power), destroy: Some(destroy_power), set: Some(set_power), unused: None };
-    Box::into_raw(Box::new(Infrastructure { kind: 0, clocks })).cast_const()
+    kept(Infrastructure { kind: 0, clocks })
 }
 
 /// # Safety
