@@ -1,7 +1,7 @@
 //! Real edits killed by SIGKILL at random moments, with and without a kept state, and forgetting killed too: the folder can be
 //! read at once, what was committed is there, and the same commands end in the bits of runs that nobody disturbed.
 //!
-//! `MOBIEDIT_KILLS` is how often (12 unless it is set), `MOBIEDIT_SEED` which moments.
+//! `MOBIEDIT_KILLS` is how often edits are killed (12 unless it is set), `MOBIEDIT_SEED` which moments.
 #![cfg(unix)]
 
 mod command;
@@ -24,6 +24,9 @@ const COMMANDS: [&[&str]; 5] = [
     &["forget", "e2"],
     &["forget", "e1"],
 ];
+
+/// Kills of a command in a row, so that those behind it have their turn.
+const IN_A_ROW: u64 = 4;
 
 /// The folder before the commands and after each, where nobody disturbed them, and how long each took.
 struct Undisturbed {
@@ -116,10 +119,11 @@ fn killed_at_any_moment_it_loses_nothing_and_goes_on_to_the_same_bits() {
     let undisturbed = Undisturbed::run();
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let (mut kills, mut kept, mut late, mut ended, mut of_each) = (0, 0, 0, 0, [0; COMMANDS.len()]);
-    while kills < wanted {
+    let edits = |of_each: &[u64; COMMANDS.len()]| of_each[0] + of_each[1];
+    while edits(&of_each) < wanted || of_each.contains(&0) {
         let place = Place::new();
         let folder = place.path("mobiedit-edits");
-        let mut done = 0;
+        let (mut done, mut in_a_row) = (0, 0);
         while done < COMMANDS.len() {
             let aim = match random.next_u32() % 3 {
                 0 if done < 2 => Aim::Search,
@@ -130,7 +134,7 @@ fn killed_at_any_moment_it_loses_nothing_and_goes_on_to_the_same_bits() {
             let keeps: &[&str] = if aim == Aim::Search { &["--keep-every", "0"] } else { &[] };
             let mut command = place.command(&[COMMANDS[done], keeps].concat());
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            if kills < wanted {
+            if in_a_row < IN_A_ROW {
                 wait(&mut child, &folder, done, aim, undisturbed.took[done], share);
                 child.kill().unwrap();
             }
@@ -140,6 +144,7 @@ fn killed_at_any_moment_it_loses_nothing_and_goes_on_to_the_same_bits() {
             if killed {
                 kills += 1;
                 of_each[done] += 1;
+                in_a_row += 1;
                 kept += usize::from(place.files().iter().any(|(path, _)| path.extension().is_some_and(|e| e == "mec")));
                 if state.is_like(&undisturbed.states[done]) {
                     continue;
@@ -147,7 +152,7 @@ fn killed_at_any_moment_it_loses_nothing_and_goes_on_to_the_same_bits() {
                 late += 1;
             }
             // It is done, though a killed one did not say so.
-            done += 1;
+            (done, in_a_row) = (done + 1, 0);
             assert!(state == undisturbed.states[done], "{at}: {:?}", place.run(&["list"]).stdout);
         }
         ended += 1;
