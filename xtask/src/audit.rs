@@ -82,9 +82,11 @@ const UNSAFE: [&[&str]; 4] = [
     &["-p", "mobiedit", "--features", "capi", "--test", "fuzz_corpus"],
 ];
 
-/// Tests with threads: products and attention on rayon's, editors and patches on their own.
-const THREADED: [&[&str]; 2] =
-    [&["-p", "mobiedit-hal-cpu", "--features", "std", "--test", "shapes"], &["-p", "mobiedit", "--test", "load"]];
+/// Tests with threads: products and attention on rayon's, editors on their own.
+const THREADED: [&[&str]; 2] = [
+    &["-p", "mobiedit-hal-cpu", "--features", "std", "--test", "shapes"],
+    &["-p", "mobiedit", "--test", "load", "two_dozen"],
+];
 
 /// Runs tests under AddressSanitizer and ThreadSanitizer, and with the checks of cargo-careful.
 pub(crate) fn sanitize(sh: &Shell) -> anyhow::Result<()> {

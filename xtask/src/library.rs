@@ -71,35 +71,54 @@ impl Target {
         Ok(folder.join("target").join(triple).join("firmware/libmobiedit.a"))
     }
 
-    /// Builds it once more, from a copy of the sources in another folder: the bytes must be the same.
-    fn rebuild(&self, sh: &Shell, library: &Path) -> anyhow::Result<()> {
-        let copy = workspace::root().join("target/elsewhere");
-        if copy.exists() {
-            fs::remove_dir_all(&copy)?;
-        }
-        let tracked = cmd!(sh, "git ls-files -z").quiet().read()?;
-        for path in tracked.split('\0').filter(|path| !path.is_empty()) {
-            let (from, to) = (workspace::root().join(path), copy.join(path));
-            fs::create_dir_all(to.parent().context("a folder")?)?;
-            if from.exists() {
-                fs::copy(&from, &to).with_context(|| path.to_owned())?;
-            }
-        }
-        let again = self.build_in(sh, &copy)?;
-        anyhow::ensure!(fs::read(library)? == fs::read(&again)?, "{} has other bytes", again.display());
-        Ok(())
+    /// Builds it once more, from the sources in `elsewhere`: the bytes must be the same.
+    fn rebuild(&self, sh: &Shell, library: &Path, elsewhere: &Path) -> anyhow::Result<()> {
+        same_bytes(library, &self.build_in(sh, elsewhere)?)
     }
+}
+
+fn same_bytes(library: &Path, again: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(fs::read(library)? == fs::read(again)?, "{} has other bytes", again.display());
+    Ok(())
+}
+
+/// A copy of the sources in another folder.
+fn elsewhere(sh: &Shell) -> anyhow::Result<PathBuf> {
+    let copy = workspace::root().join("target/elsewhere");
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    let tracked = cmd!(sh, "git ls-files -z").quiet().read()?;
+    for path in tracked.split('\0').filter(|path| !path.is_empty()) {
+        let (from, to) = (workspace::root().join(path), copy.join(path));
+        fs::create_dir_all(to.parent().context("a folder")?)?;
+        if from.exists() {
+            fs::copy(&from, &to).with_context(|| path.to_owned())?;
+        }
+    }
+    Ok(copy)
 }
 
 /// Builds the library that can open Qualcomm's NPU, with std; its path.
 pub(crate) fn with_npu(sh: &Shell, triple: &str) -> anyhow::Result<PathBuf> {
-    cmd!(sh, "cargo rustc --profile firmware --lib --crate-type staticlib --no-default-features --features capi,qnn --target {triple} --target-dir target/npu").run()?;
-    Ok(workspace::root().join("target/npu").join(triple).join("firmware/libmobiedit.a"))
+    with_npu_in(sh, triple, workspace::root())
 }
 
-/// Builds all, one after the other; a target that cannot be had here is named.
+fn with_npu_in(sh: &Shell, triple: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    let _folder = sh.push_dir(folder);
+    cmd!(sh, "cargo rustc --profile firmware --lib --crate-type staticlib --no-default-features --features capi,qnn --target {triple} --target-dir target/npu").run()?;
+    Ok(folder.join("target/npu").join(triple).join("firmware/libmobiedit.a"))
+}
+
+/// Builds all, one after the other, and each once more from another folder: the bytes must be the same. A target that cannot be had
+/// here is named.
 pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
     let mut lines = Vec::new();
+    let mut copy = PathBuf::new();
+    report.step("a copy of the sources in another folder", || -> anyhow::Result<()> {
+        copy = elsewhere(sh)?;
+        Ok(())
+    });
     for target in ALL {
         let name = format!("libmobiedit.a for {}", target.triple);
         if let Err(reason) = target.prepare(sh) {
@@ -108,6 +127,7 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
         }
         report.step(&name, || -> anyhow::Result<()> {
             let library = target.build(sh)?;
+            target.rebuild(sh, &library, &copy)?;
             lines.push(format!(
                 "{}: {}",
                 target.triple,
@@ -122,13 +142,11 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
     let name = format!("libmobiedit.a for {}, with the NPU", ANDROID.triple);
     match ANDROID.prepare(sh) {
         Err(reason) => report.not_run(&name, &reason),
-        Ok(()) => report
-            .step(&name, || pack(&format!("{}-qnn", ANDROID.triple), ANDROID.is_host, &with_npu(sh, ANDROID.triple)?)),
-    }
-    let name = format!("libmobiedit.a for {} has the same bytes from another folder", THUMB.triple);
-    match THUMB.prepare(sh) {
-        Err(reason) => report.not_run(&name, &reason),
-        Ok(()) => report.step(&name, || THUMB.rebuild(sh, &THUMB.build(sh)?)),
+        Ok(()) => report.step(&name, || {
+            let library = with_npu(sh, ANDROID.triple)?;
+            same_bytes(&library, &with_npu_in(sh, ANDROID.triple, &copy)?)?;
+            pack(&format!("{}-qnn", ANDROID.triple), ANDROID.is_host, &library)
+        }),
     }
     report.step("what the libraries leave undefined", || -> anyhow::Result<()> {
         if update {
