@@ -11,8 +11,9 @@ const CAREFUL: &str = "0.4.10";
 const LONG: &[&str] =
     &["agrees_with_a_dense_solve", "readers_shape_the_covariance", "random::", "every_sequence", "the_moments_are"];
 
-/// Tests of backends that cut a flash off at thousands of places: nothing of `unsafe` is in them either.
-const LONG_BACKENDS: &[&str] = &["a_power_cut_at_any_byte", "a_flash_that_loses_power"];
+/// Tests of backends that break a journal at thousands of places: nothing of `unsafe` is in them either.
+const LONG_BACKENDS: &[&str] =
+    &["at_any_byte", "after_any_byte", "a_changed_byte", "a_call_that_fails_once", "that_failed_at_any_call"];
 
 /// Tests that Miri runs.
 struct Interpreted {
