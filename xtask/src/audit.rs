@@ -11,9 +11,15 @@ const CAREFUL: &str = "0.4.10";
 const LONG: &[&str] =
     &["agrees_with_a_dense_solve", "readers_shape_the_covariance", "random::", "every_sequence", "the_moments_are"];
 
-/// Tests of backends that break a journal at thousands of places: nothing of `unsafe` is in them either.
-const LONG_BACKENDS: &[&str] =
-    &["at_any_byte", "after_any_byte", "a_changed_byte", "a_call_that_fails_once", "that_failed_at_any_call"];
+/// Tests of backends that break a journal at thousands of places, or sort as many numbers: nothing of `unsafe` is in them either.
+const LONG_BACKENDS: &[&str] = &[
+    "at_any_byte",
+    "after_any_byte",
+    "a_changed_byte",
+    "a_call_that_fails_once",
+    "that_failed_at_any_call",
+    "the_percentile_is",
+];
 
 /// Tests that Miri runs.
 struct Interpreted {
