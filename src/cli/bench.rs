@@ -154,11 +154,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
 
 fn compare(bench: &str, args: &BenchRunArgs, mut variants: Vec<Variant>) -> anyhow::Result<Status> {
     variants.extend(args.patches.iter().map(|path| given(path)));
-    let dataset = dataset::read(&args.dataset, args.format.format())?;
+    let dataset = dataset::read(&args.known.dataset, args.known.format.format())?;
     let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
     let rows = dataset.records.iter().map(|record| most_rows(record, &prefixes)).max().unwrap_or_default();
-    let dataset_name = args.dataset.file_stem().unwrap_or_default().to_string_lossy();
-    let named = format!("bench-{bench}-{dataset_name}-{}", args.seed);
+    let dataset_name = args.known.dataset.file_stem().unwrap_or_default().to_string_lossy();
+    let named = format!("bench-{bench}-{dataset_name}-{}", args.known.seed);
     let out = args.out.clone().unwrap_or_else(|| Path::new("mobiedit-eval").join(named));
     let bench = Bench { args, dataset: &dataset, prefixes: &prefixes, out: &out, interrupt: Interrupt::listen()? };
     let options = |float| SessionOptions {
@@ -168,7 +168,7 @@ fn compare(bench: &str, args: &BenchRunArgs, mut variants: Vec<Variant>) -> anyh
     };
     let wanted = args.records.max(args.slow_records);
     let selection =
-        with_session(&options(false), |session| select(session, &dataset, args.seed, wanted, &bench.interrupt))?;
+        with_session(&options(false), |session| select(session, &dataset, args.known.seed, wanted, &bench.interrupt))?;
     let Some(selection) = selection else {
         return Ok(Status::Interrupted);
     };
@@ -231,7 +231,7 @@ impl Bench<'_> {
         float: bool,
         runs: &mut [Option<Run>],
     ) -> anyhow::Result<bool> {
-        let layer = self.args.layer.of(session.transformer.spec().layers)?;
+        let layer = self.args.known.layer.of(session.transformer.spec().layers)?;
         let bar = Bar::new("calibrating");
         let statistics = session.statistics(layer, |done, all| bar.at(done, all))?;
         drop(bar);
@@ -248,7 +248,7 @@ impl Bench<'_> {
                     cached: variant.cached,
                 },
             };
-            let evaluation = Evaluation { method, seed: self.args.seed, fluency: false };
+            let evaluation = Evaluation { method, seed: self.args.known.seed, fluency: false };
             let settings = self.settings(session, variant, given.as_ref(), layer);
             let Some(lines) = self.evaluate(session, selection, variant, &evaluation, &settings)? else {
                 return Ok(false);
@@ -301,16 +301,16 @@ impl Bench<'_> {
         let cache = if variant.cached { "" } else { ", without the prefix cache" };
         Settings {
             line_format: LINE_FORMAT,
-            dataset: self.args.dataset.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dataset: self.args.known.dataset.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             dataset_digest: hex(self.dataset.digest),
-            format: self.args.format.format(),
+            format: self.args.known.format.format(),
             model: hex(session.identity(layer)),
             precision: format!("{}{cache}", if variant.float { "float" } else { "W8A16" }),
             preset: variant.name.clone(),
             search: given.is_none().then(|| hex(fingerprint(&variant.config, self.prefixes))),
             patches: given.map(|given| hex(given.digest)),
             layer,
-            seed: self.args.seed,
+            seed: self.args.known.seed,
             limit: Some(count),
             known: true,
             fluency: false,

@@ -32,7 +32,7 @@ struct Report<'r> {
 
 pub(crate) fn run(args: &StackArgs) -> anyhow::Result<Status> {
     ensure!(args.strength.is_finite() && args.strength > 0.0, "--strength takes a number above 0");
-    let dataset = dataset::read(&args.dataset, args.format.format())?;
+    let dataset = dataset::read(&args.known.dataset, args.known.format.format())?;
     let prefixes: Vec<&str> = prefixes().take(PREFIXES).collect();
     let rows = dataset.records.iter().map(|record| most_rows(record, &prefixes)).max().unwrap_or_default();
     let options = SessionOptions { rows, ..args.model.options() };
@@ -55,9 +55,11 @@ fn measure(
     interrupt: &Interrupt,
     session: &mut Session<'_>,
 ) -> anyhow::Result<Option<Vec<Row>>> {
-    let layer = args.layer.of(session.transformer.spec().layers)?;
+    let layer = args.known.layer.of(session.transformer.spec().layers)?;
     let (count, others) = (usize::from(args.records), usize::from(args.others));
-    let Some(selection) = select(session, dataset, args.seed, count + others, interrupt)? else { return Ok(None) };
+    let Some(selection) = select(session, dataset, args.known.seed, count + others, interrupt)? else {
+        return Ok(None);
+    };
     let by_number = |number: &usize| dataset.records.iter().find(|record| record.number == *number);
     let mut edited: Vec<&Record> = selection.records.iter().filter_map(by_number).collect();
     let mut others = edited.split_off(count);
@@ -67,7 +69,7 @@ fn measure(
     let statistics = collect(session, layer)?;
     let config = args.preset.config();
     let method = Method::Search { config: &config, layer, statistics: statistics.lend(), prefixes, cached: true };
-    let evaluation = Evaluation { method, seed: args.seed, fluency: false };
+    let evaluation = Evaluation { method, seed: args.known.seed, fluency: false };
     let mut stack = Stack::new(session, evaluation, args.preset.name(), args.strength, others)?;
     if !args.output.json {
         header()?;

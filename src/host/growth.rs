@@ -1,13 +1,11 @@
 //! How the cost of a step grows: points that were measured, and their plot. Measures nothing.
 
-use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
 use serde::Serialize;
 
-use super::atomic_file;
-use super::plot::{Plot, PlotError, colour, legend, log_range, mesh, plain};
+use super::plot::{Plot, PlotError, PlotFileError, colour, legend, log_range, mesh, plain};
 
 const HEIGHT: u32 = 460;
 
@@ -31,21 +29,8 @@ pub struct Point {
 ///
 /// # Errors
 /// A plot that cannot be drawn, a file that cannot be written.
-pub fn write(path: &Path, points: &[Point], peak: f64) -> Result<(), GrowthError> {
-    let plot = draw(points, peak)?;
-    atomic_file::write(path, |file| io::Write::write_all(file, plot.standalone().as_bytes()))?;
-    Ok(())
-}
-
-/// Why points cannot be drawn.
-#[derive(Debug, thiserror::Error)]
-pub enum GrowthError {
-    /// The plot.
-    #[error(transparent)]
-    Plot(#[from] PlotError),
-    /// The file.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+pub fn write(path: &Path, points: &[Point], peak: f64) -> Result<(), PlotFileError> {
+    draw(points, peak)?.write(path)
 }
 
 fn draw(points: &[Point], peak: f64) -> Result<Plot, PlotError> {

@@ -3,16 +3,31 @@
 //! Ink takes the colour of the text around it, so that a plot can be read on a light and on a dark page.
 
 use std::error::Error;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
+use super::atomic_file;
+
 /// Why a plot cannot be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("a plot cannot be drawn: {0}")]
 pub struct PlotError(String);
+
+/// Why a plot is not in its file.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotFileError {
+    /// It cannot be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
 
 /// Pixels of a plot's width.
 pub(crate) const WIDTH: u32 = 860;
@@ -79,6 +94,12 @@ impl Plot {
     /// For inside a page, which gives the colours.
     pub(crate) fn inline(&self) -> String {
         self.svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", "")
+    }
+
+    /// Writes it to a file of its own.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), PlotFileError> {
+        let text = self.standalone();
+        Ok(atomic_file::write(path, |file| io::Write::write_all(file, text.as_bytes()))?)
     }
 
     /// For a file of its own.

@@ -114,11 +114,8 @@ fn with_npu_in(sh: &Shell, triple: &str, folder: &Path) -> anyhow::Result<PathBu
 /// here is named.
 pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
     let mut lines = Vec::new();
-    let mut copy = PathBuf::new();
-    report.step("a copy of the sources in another folder", || -> anyhow::Result<()> {
-        copy = elsewhere(sh)?;
-        Ok(())
-    });
+    let copy = elsewhere(sh);
+    let copy = || copy.as_deref().map_err(|error| anyhow::anyhow!("no copy of the sources: {error:#}"));
     for target in ALL {
         let name = format!("libmobiedit.a for {}", target.triple);
         if let Err(reason) = target.prepare(sh) {
@@ -127,7 +124,7 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
         }
         report.step(&name, || -> anyhow::Result<()> {
             let library = target.build(sh)?;
-            target.rebuild(sh, &library, &copy)?;
+            target.rebuild(sh, &library, copy()?)?;
             lines.push(format!(
                 "{}: {}",
                 target.triple,
@@ -144,7 +141,7 @@ pub(crate) fn dist(sh: &Shell, report: &mut Report, update: bool) {
         Err(reason) => report.not_run(&name, &reason),
         Ok(()) => report.step(&name, || {
             let library = with_npu(sh, ANDROID.triple)?;
-            same_bytes(&library, &with_npu_in(sh, ANDROID.triple, &copy)?)?;
+            same_bytes(&library, &with_npu_in(sh, ANDROID.triple, copy()?)?)?;
             pack(&format!("{}-qnn", ANDROID.triple), ANDROID.is_host, &library)
         }),
     }

@@ -47,21 +47,16 @@ impl QuantArg {
     }
 }
 
+/// Steps on models of random weights.
 #[derive(Debug, Args)]
-pub(crate) struct ScaleArgs {
-    /// The architecture
-    #[arg(long, default_value = "qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
-    pub(crate) shape: String,
-    /// What its matrices are stored in
+pub(crate) struct SyntheticArgs {
+    /// What the matrices are stored in
     #[arg(long, value_enum, default_value_t = QuantArg::Q8_0)]
     pub(crate) quant: QuantArg,
-    /// Steps that are measured
+    /// Steps that are measured of each size
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) steps: u32,
-    /// Measure the paper's step without cache and batch too: minutes
-    #[arg(long)]
-    pub(crate) slow: bool,
-    /// Where the model's file is kept: up to 3.3 GB
+    /// Where models' files are kept: up to 3.3 GB each
     #[arg(long, value_name = "DIR", default_value = "target/scale")]
     pub(crate) dir: PathBuf,
     /// Rows of a forward pass at once
@@ -70,6 +65,35 @@ pub(crate) struct ScaleArgs {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u16>,
+}
+
+/// Records whose fact the model knows, and where they are edited.
+#[derive(Debug, Args)]
+pub(crate) struct KnownArgs {
+    /// Seed of the choice of records and of the searches
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The records to draw from: those whose fact the model knows
+    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/data/counterfact_500.json")]
+    pub(crate) dataset: PathBuf,
+    /// The dataset's layout
+    #[arg(long, value_enum, default_value_t = DatasetArg::Counterfact)]
+    pub(crate) format: DatasetArg,
+    /// The layer to edit, counted from 0, or "auto"
+    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
+    pub(crate) layer: LayerArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// The architecture
+    #[arg(long, default_value = "qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
+    pub(crate) shape: String,
+    /// Measure the paper's step without cache and batch too: minutes
+    #[arg(long)]
+    pub(crate) slow: bool,
+    #[command(flatten)]
+    pub(crate) synthetic: SyntheticArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -79,24 +103,11 @@ pub(crate) struct GrowthArgs {
     /// The architectures: all is varied on the first
     #[arg(long, value_delimiter = ',', default_value = "qwen2.5-0.5b,qwen2.5-3b", value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
     pub(crate) shapes: Vec<String>,
-    /// What their matrices are stored in
-    #[arg(long, value_enum, default_value_t = QuantArg::Q8_0)]
-    pub(crate) quant: QuantArg,
-    /// Steps that are measured of each size
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) steps: u32,
-    /// Where the models' files are kept: up to 3.3 GB each
-    #[arg(long, value_name = "DIR", default_value = "target/scale")]
-    pub(crate) dir: PathBuf,
     /// The plot
     #[arg(long, value_name = "FILE", default_value = "target/scale/growth.svg")]
     pub(crate) out: PathBuf,
-    /// Rows of a forward pass at once
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rows: u32,
-    /// Threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) synthetic: SyntheticArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -118,18 +129,8 @@ pub(crate) struct StackArgs {
     /// Settings of the search
     #[arg(long, value_enum, default_value_t = PresetArg::Default)]
     pub(crate) preset: PresetArg,
-    /// Seed of the choice of records and of the searches
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// The records to draw from: those whose fact the model knows
-    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/data/counterfact_500.json")]
-    pub(crate) dataset: PathBuf,
-    /// The dataset's layout
-    #[arg(long, value_enum, default_value_t = DatasetArg::Counterfact)]
-    pub(crate) format: DatasetArg,
-    /// The layer to edit, counted from 0, or "auto"
-    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
-    pub(crate) layer: LayerArg,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
     /// The plot
     #[arg(long, value_name = "FILE", default_value = "target/stack.svg")]
     pub(crate) out: PathBuf,
@@ -147,18 +148,8 @@ pub(crate) struct BenchRunArgs {
     /// The first so many of them with the variants that take thousands of forward passes an edit
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) slow_records: usize,
-    /// Seed of the choice of records and of the searches
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// The records to draw from: those whose fact the model knows
-    #[arg(long, value_name = "FILE", default_value = "tests/fixtures/data/counterfact_500.json")]
-    pub(crate) dataset: PathBuf,
-    /// The dataset's layout
-    #[arg(long, value_enum, default_value_t = DatasetArg::Counterfact)]
-    pub(crate) format: DatasetArg,
-    /// The layer to edit, counted from 0, or "auto"
-    #[arg(long, default_value = "auto", value_parser = parse_layer, allow_negative_numbers = true)]
-    pub(crate) layer: LayerArg,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
     /// Measure the patches in this file over the same records too: JSON lines with record, layer, u and lambda
     #[arg(long, value_name = "FILE")]
     pub(crate) patches: Vec<PathBuf>,

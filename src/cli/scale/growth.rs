@@ -49,7 +49,7 @@ struct Report<'r> {
 }
 
 pub(crate) fn run(args: &GrowthArgs) -> anyhow::Result<Status> {
-    let pool = ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
+    let pool = ThreadPoolBuilder::new().num_threads(args.synthetic.threads.map_or(0, usize::from)).build()?;
     pool.install(|| measure(args))?;
     Ok(Status::Done)
 }
@@ -90,19 +90,19 @@ fn series() -> Vec<(&'static str, String, Size)> {
 
 fn point(args: &GrowthArgs, shape: &str, varied: &'static str, value: String, size: Size) -> anyhow::Result<Point> {
     let shape = workload::shape(shape)?;
-    let model = ModelFile::open(Some(&workload::file(shape, args.quant, &args.dir)?))?;
+    let model = ModelFile::open(Some(&workload::file(shape, args.synthetic.quant, &args.synthetic.dir)?))?;
     let texts = Texts::random(shape.vocab, size.prompts, size.tokens);
     let prompts = texts.prompts();
     let config = Config { minibatch: Minibatch::All, directions: size.directions, batch: size.batch, ..OURS };
     model.with_model(|_, model| {
         let spec = model.config.spec;
-        let mut work = vec![0.0; Transformer::<Counting>::work_len(&model.config, args.rows as usize)];
+        let mut work = vec![0.0; Transformer::<Counting>::work_len(&model.config, args.synthetic.rows as usize)];
         let mut patches = vec![0.0; Patches::len_of_one(spec.d_ff, spec.d_model)];
         let device = Counting::new(FastCpu::detect());
         let mut transformer = Transformer::new(*model, device, Precision::W8A16, &mut work, &mut patches);
         let problem = Problem::new(&spec, spec.layers * size.layer / 8, &prompts, texts.target())?;
         let way = Way { name: varied, config, cached: true, slow: false };
-        let (cost, _) = way.measure(&mut transformer, problem, args.steps)?;
+        let (cost, _) = way.measure(&mut transformer, problem, args.synthetic.steps)?;
         Ok(Point {
             varied,
             value,

@@ -77,9 +77,9 @@ struct PromptCost {
 
 pub(crate) fn run(args: &ScaleArgs) -> anyhow::Result<Status> {
     let shape = workload::shape(&args.shape)?;
-    let path = workload::file(shape, args.quant, &args.dir)?;
+    let path = workload::file(shape, args.synthetic.quant, &args.synthetic.dir)?;
     let model = ModelFile::open(Some(&path))?;
-    let pool = ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
+    let pool = ThreadPoolBuilder::new().num_threads(args.synthetic.threads.map_or(0, usize::from)).build()?;
     pool.install(|| measure(shape, args, &path, &model))?;
     Ok(Status::Done)
 }
@@ -92,7 +92,7 @@ fn measure(shape: &Shape, args: &ScaleArgs, path: &Path, model: &ModelFile) -> a
         let device = Counting::new(FastCpu::detect());
         let cpu = FastCpu::detect();
         let before = cpu.peak(0.5);
-        let mut work = vec![0.0; Transformer::<Counting>::work_len(&config, args.rows as usize)];
+        let mut work = vec![0.0; Transformer::<Counting>::work_len(&config, args.synthetic.rows as usize)];
         let mut patches = vec![0.0; Patches::len_of_one(config.spec.d_ff, config.spec.d_model)];
         let mut transformer = Transformer::new(*model, device, Precision::W8A16, &mut work, &mut patches);
         let problem = Problem::new(&config.spec, config.spec.layers / 8, &prompts, texts.target())?;
@@ -102,7 +102,7 @@ fn measure(shape: &Shape, args: &ScaleArgs, path: &Path, model: &ModelFile) -> a
                 continue;
             }
             // The others are there to be compared with: one step of theirs is long enough to be measured.
-            let steps = if costs.is_empty() { args.steps } else { 1 };
+            let steps = if costs.is_empty() { args.synthetic.steps } else { 1 };
             let (cost, prefill) = way.measure(&mut transformer, problem, steps)?;
             if costs.is_empty() {
                 (prefill_seconds, rss) = (prefill, peak_rss_bytes());
@@ -117,7 +117,7 @@ fn measure(shape: &Shape, args: &ScaleArgs, path: &Path, model: &ModelFile) -> a
         let [cost, comparisons @ ..] = &costs[..] else { bail!("nothing was measured") };
         let scale = Scale {
             shape: shape.name,
-            quant: args.quant.name(),
+            quant: args.synthetic.quant.name(),
             synthetic: true,
             file_bytes: fs::metadata(path)?.len(),
             level: format!("{:?}", cpu.level()),

@@ -1,13 +1,11 @@
 //! The rows of a growing [`stack`](super::stack) as a plot. Measures nothing.
 
-use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
 
 use super::stack::Row;
-use crate::host::atomic_file;
-use crate::host::plot::{Area, Plot, PlotError, colour, legend, log_range, mesh, percent, plain};
+use crate::host::plot::{Area, Plot, PlotError, PlotFileError, colour, legend, log_range, mesh, percent, plain};
 
 const HEIGHT: u32 = 640;
 /// Pixels of the shares' part.
@@ -31,25 +29,12 @@ const RATIOS: [Series; 2] = [
 /// The places of a line.
 type Places = Vec<(f64, f64)>;
 
-/// Why rows cannot be drawn.
-#[derive(Debug, thiserror::Error)]
-pub enum StackPlotError {
-    /// The plot.
-    #[error(transparent)]
-    Plot(#[from] PlotError),
-    /// The file.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
 /// Writes the rows as a plot over the number of edits.
 ///
 /// # Errors
 /// A plot that cannot be drawn, a file that cannot be written.
-pub fn write(path: &Path, rows: &[Row]) -> Result<(), StackPlotError> {
-    let plot = draw(rows)?;
-    atomic_file::write(path, |file| io::Write::write_all(file, plot.standalone().as_bytes()))?;
-    Ok(())
+pub fn write(path: &Path, rows: &[Row]) -> Result<(), PlotFileError> {
+    draw(rows)?.write(path)
 }
 
 /// Shares above, ratios below.
